@@ -1,0 +1,284 @@
+//! A backup from its first look to its manifest: the stages in their order.
+//!
+//!     node ─ snapshot::take ─► Snapshot ─ upload ─► Uploaded ─ manifest::commit ─► the backup exists
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::runtime::Handle;
+
+use crate::catalog::repository::Repository;
+use crate::catalog::{Catalog, Entry};
+use crate::config::{Compress, MinFree};
+use crate::manifest::BackupId;
+use crate::manifest::commit::{Heading, commit};
+use crate::manifest::model::{Manifest, NodeFacts};
+use crate::node::lock::NodeLock;
+use crate::node::{self, Node, Table};
+use crate::selection::Selection;
+use crate::snapshot::{self, Base, Snapshot, TRANSIENT_PREFIX};
+use crate::state::UnfinishedNote;
+use crate::store::Store;
+use crate::time;
+use crate::upload::{self, Progress};
+
+/// How many earlier manifests are searched for a table that the last backup did not have.
+const BASES_MAX: usize = 16;
+
+/// How often a run begins anew because Cassandra cleared its links (`nodetool clearsnapshot --all`).
+const ATTEMPTS_MAX: usize = 3;
+
+/// How often the free space of Cassandra's disks is looked at.
+const SPACE_CHECK_PERIOD: Duration = Duration::from_millis(500);
+
+/// A backup to be made.
+#[derive(Debug)]
+pub struct Job {
+    /// The node.
+    pub node: Node,
+    /// Which tables.
+    pub selection: Selection,
+    /// Also directories of dropped tables.
+    pub include_dropped: bool,
+    /// Open a new epoch: share nothing with earlier backups.
+    pub new_epoch: bool,
+    /// Keep a complete snapshot under this tag.
+    pub keep_snapshot: Option<String>,
+    /// What is compressed.
+    pub compress: Compress,
+    /// SSTables read at a time.
+    pub parallel: usize,
+    /// Space to leave on Cassandra's disks.
+    pub min_free: MinFree,
+    /// Caches and notes.
+    pub state_dir: PathBuf,
+}
+
+/// What a backup would do.
+#[derive(Debug)]
+pub struct Forecast {
+    /// The snapshot, without links.
+    pub snapshot: Snapshot,
+    /// The backup that would be built upon.
+    pub based_on: Option<BackupId>,
+}
+
+impl Job {
+    /// Says what the backup would store; nothing is written.
+    pub async fn forecast(self, store: Arc<dyn Store>) -> anyhow::Result<Forecast> {
+        let bases = match Repository::read(store.as_ref()).await? {
+            Some(_) => Bases::find(store.clone(), &self.node).await?,
+            None => Bases { store, node: self.node.clone(), entries: Vec::new(), read: BTreeMap::new() },
+        };
+        let based_on = bases.latest().map(|entry| entry.id.clone()).filter(|_| !self.new_epoch);
+        let (_, snapshot) = self.take(bases, "dry-run", true).await?;
+        Ok(Forecast { snapshot, based_on })
+    }
+
+    /// Makes the backup. `progress` is told of bytes, and may end the run.
+    pub async fn run(
+        self,
+        store: Arc<dyn Store>,
+        watch: impl Fn(&Snapshot, Arc<Progress>),
+    ) -> anyhow::Result<Manifest> {
+        let _lock = NodeLock::take(&self.node.data_directories)?;
+        let repository = Repository::open_or_create(&store).await?;
+        let note = UnfinishedNote::leave(&self.state_dir, repository.repository_id, &self.node.name);
+        let job = Arc::new(self);
+        let mut attempt = 1;
+        loop {
+            match job.clone().attempt(store.clone(), note.was_there() || attempt > 1, &watch).await {
+                Ok(manifest) => {
+                    note.clear();
+                    return Ok(manifest);
+                }
+                Err(error) if attempt < ATTEMPTS_MAX && job.keep_snapshot.is_none() && links_vanished(&error) => {
+                    tracing::warn!("somebody removed our links ({error:#}); looking again");
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(
+        self: Arc<Self>,
+        store: Arc<dyn Store>,
+        list_existing: bool,
+        watch: &impl Fn(&Snapshot, Arc<Progress>),
+    ) -> anyhow::Result<Manifest> {
+        let started = time::now();
+        let id = BackupId::new(started);
+        let bases = Bases::find(store.clone(), &self.node).await?;
+        let latest_epoch = match bases.latest() {
+            Some(entry) => Some(bases.catalog().manifest(entry).await?.epoch),
+            None => None,
+        };
+        let epoch = latest_epoch.map_or(0, |epoch| if self.new_epoch { epoch + 1 } else { epoch });
+        let (bases, mut snapshot) = self.take(bases, &format!("{TRANSIENT_PREFIX}{id}"), false).await?;
+        if snapshot.tables.is_empty() && snapshot.dropped.is_empty() {
+            bail!("the selection ({}) matches no table of this node; nothing was stored", self.selection.text());
+        }
+        let mut context =
+            upload::Context::new(store.clone(), self.node.name.clone(), epoch, self.compress, self.parallel);
+        if list_existing && snapshot.tables.iter().any(|table| !table.fresh.is_empty()) {
+            context.list_existing().await?;
+        }
+        let context = Arc::new(context);
+        watch(&snapshot, context.progress.clone());
+        let guard = watch_space(&self.node.data_directories, self.min_free, context.progress.clone())?;
+        let based_on = bases.latest_manifest();
+        let uploaded = upload::upload(&snapshot, based_on, context.clone()).await;
+        guard.abort();
+        let uploaded = uploaded?;
+        let heading = Heading {
+            id,
+            name: self.node.name.clone(),
+            epoch,
+            node: NodeFacts {
+                hostname: node::hostname()?,
+                host_id_evidence: self.node.host_id_evidence.clone(),
+                data_directories: self.node.data_directories.iter().map(|path| path.display().to_string()).collect(),
+                sstable_versions: std::mem::take(&mut snapshot.versions),
+            },
+            started,
+            selection: &self.selection,
+            based_on: if self.new_epoch { None } else { based_on.map(|manifest| manifest.backup_id.clone()) },
+            dropped: std::mem::take(&mut snapshot.dropped),
+            notices: std::mem::take(&mut snapshot.notices),
+            not_covered: vec![
+                "writes that Cassandra had not flushed to SSTables when the backup started (memtables): run `nodetool \
+                 flush` before, if they matter"
+                    .to_owned(),
+            ],
+        };
+        let (manifest, _) = commit(store.as_ref(), heading, uploaded).await?;
+        Ok(manifest)
+    }
+
+    /// Takes the snapshot on a thread that may block.
+    async fn take(&self, mut bases: Bases, transient: &str, dry_run: bool) -> anyhow::Result<(Bases, Snapshot)> {
+        let runtime = Handle::current();
+        let started = time::now();
+        let (node, selection) = (self.node.clone(), self.selection.clone());
+        let (include_dropped, new_epoch) = (self.include_dropped, self.new_epoch);
+        let (transient, keep) = (transient.to_owned(), self.keep_snapshot.clone());
+        tokio::task::spawn_blocking(move || {
+            let request = snapshot::Request {
+                node: &node,
+                selection: &selection,
+                include_dropped,
+                transient: &transient,
+                keep: keep.as_deref(),
+                started,
+                dry_run,
+            };
+            let mut base = |table: &Table| {
+                if new_epoch { Ok(None) } else { runtime.block_on(bases.of(table)) }
+            };
+            let snapshot = snapshot::take(request, &mut base)?;
+            Ok((bases, snapshot))
+        })
+        .await
+        .context("taking the snapshot failed")?
+    }
+}
+
+fn links_vanished(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        let fs = cause.downcast_ref::<crate::fs::Error>().map(|error| &error.cause);
+        io.or(fs).is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    })
+}
+
+/// Earlier backups of the node, of which each table's part is built upon.
+struct Bases {
+    store: Arc<dyn Store>,
+    node: Node,
+    /// Newest first.
+    entries: Vec<Entry>,
+    read: BTreeMap<usize, Manifest>,
+}
+
+impl Bases {
+    async fn find(store: Arc<dyn Store>, node: &Node) -> anyhow::Result<Self> {
+        let mut entries = Catalog::of(store.as_ref()).backups_of(&node.name).await?;
+        entries.reverse();
+        entries.truncate(BASES_MAX);
+        Ok(Self { store, node: node.clone(), entries, read: BTreeMap::new() })
+    }
+
+    fn catalog(&self) -> Catalog<'_> {
+        Catalog::of(self.store.as_ref())
+    }
+
+    fn latest(&self) -> Option<&Entry> {
+        self.entries.first()
+    }
+
+    fn latest_manifest(&self) -> Option<&Manifest> {
+        self.read.get(&0)
+    }
+
+    /// The table's part in the newest backup that has the table, within the epoch of the newest.
+    async fn of(&mut self, table: &Table) -> anyhow::Result<Option<Base>> {
+        let directory = table.directory_name();
+        for number in 0..self.entries.len() {
+            if !self.read.contains_key(&number) {
+                let manifest = self.catalog().manifest(&self.entries[number]).await?;
+                self.read.insert(number, manifest);
+            }
+            let manifest = &self.read[&number];
+            if self.read.get(&0).is_some_and(|newest| newest.epoch != manifest.epoch) {
+                return Ok(None);
+            }
+            let entry =
+                manifest.tables.iter().find(|entry| entry.keyspace == table.keyspace && entry.directory == directory);
+            let Some(entry) = entry else { continue };
+            let Some(hash) = entry.part.clone() else { return Ok(None) };
+            let part = self.catalog().part(&self.node.name, &table.keyspace, &directory, &hash).await?;
+            return Ok(Some(Base { hash, part }));
+        }
+        Ok(None)
+    }
+}
+
+/// Ends the run when Cassandra's disks fill up: links pin what Cassandra deletes, and its writes come first.
+fn watch_space(
+    directories: &[PathBuf],
+    min_free: MinFree,
+    progress: Arc<Progress>,
+) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    let directories = directories.to_vec();
+    if let Some(short) = short_of_space(&directories, min_free)? {
+        bail!("{short}; nothing was stored");
+    }
+    Ok(tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(SPACE_CHECK_PERIOD).await;
+            if let Ok(Some(short)) = short_of_space(&directories, min_free) {
+                progress.stop(format!("{short}; the links were released and the backup ended"));
+                return;
+            }
+        }
+    }))
+}
+
+fn short_of_space(directories: &[PathBuf], min_free: MinFree) -> anyhow::Result<Option<String>> {
+    for directory in directories {
+        let stat = rustix::fs::statvfs(directory).with_context(|| directory.display().to_string())?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let least = min_free.bytes(stat.f_blocks.saturating_mul(stat.f_frsize));
+        if free < least {
+            return Ok(Some(format!(
+                "{}: {free} bytes are free, and backup.min_free asks for {least}",
+                directory.display()
+            )));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,87 @@
+//! How results reach people and machines: tables and sentences, or one JSON document.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, TableStyle};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::Global;
+
+/// Prints a command's result: the document with `--json`, else the text unless `--quiet`.
+pub fn result(global: &Global, document: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let written = if global.json {
+        serde_json::to_writer_pretty(&mut stdout, document)?;
+        stdout.write_all(b"\n")
+    } else if global.quiet {
+        Ok(())
+    } else {
+        stdout.write_all(text().as_bytes())
+    };
+    match written.and_then(|()| stdout.flush()) {
+        // `helenus list | head` is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints why a command failed: on standard error always, and as a document with `--json`.
+pub fn error(global: &Global, error: &anyhow::Error) {
+    eprintln!("helenus: {error:#}");
+    if global.json {
+        println!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+    }
+}
+
+/// A table with a header; columns whose title starts with `>` are right-aligned.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new());
+    table.set_header(header.iter().map(|title| title.trim_start_matches('>')));
+    table.add_rows(rows);
+    for (index, title) in header.iter().enumerate() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_padding((0, 2));
+            if title.starts_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// `1.5 GiB`.
+pub fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
+
+/// `1 file`, `2 files`.
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `0.8 s`, `12 s`, `3 min 4 s`.
+pub fn duration(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a duration of this process")]
+    let whole = seconds.round() as u64;
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+pub fn progress(global: &Global, what: &'static str) -> ProgressBar {
+    if global.quiet || global.json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0).with_message(what);
+    let style = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,238 @@
+//! From the file as written to a configuration in which every limit has a value.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::raw;
+use crate::error::usage;
+use crate::selection::SelectionText;
+
+/// Where the configuration lies when no flag names it.
+pub const DEFAULT_PATH: &str = "/etc/helenus/helenus.toml";
+
+/// SSTables under way at a time. Small ones wait for the disk or the network to confirm them, and waiting costs nothing;
+/// memory is bounded by bytes, not by this number.
+const DEFAULT_PARALLEL: usize = 8;
+
+/// The checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it came from, if any.
+    pub path: Option<PathBuf>,
+    /// Caches, job records and the lock.
+    pub state_dir: PathBuf,
+    /// Where the node's files are and who it is.
+    pub node: raw::Node,
+    /// Which Data.db are compressed on their way to the store.
+    pub compress: Compress,
+    /// SSTables read at a time.
+    pub parallel: usize,
+    /// Free space to leave on Cassandra's disks.
+    pub min_free: MinFree,
+    /// Default selection of backups.
+    pub selection: SelectionText,
+    /// Named repositories: name to URL.
+    pub repositories: BTreeMap<String, String>,
+}
+
+/// What is compressed on its way to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// Everything but the Data.db of a table that Cassandra compresses.
+    Auto,
+    /// Everything.
+    All,
+    /// Nothing.
+    None,
+}
+
+impl std::str::FromStr for Compress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "all" => Ok(Self::All),
+            "none" => Ok(Self::None),
+            _ => Err(format!("`{text}` is not a compression (auto, all or none)")),
+        }
+    }
+}
+
+/// Free space that a backup leaves on each of Cassandra's file systems.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MinFree {
+    /// So many bytes.
+    Bytes(u64),
+    /// A percentage of the file system.
+    Percent(f64),
+}
+
+impl MinFree {
+    /// The limit in bytes for a file system of `size` bytes.
+    pub fn bytes(self, size: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a percentage of a file system, checked to be within 0 and 100"
+            )]
+            Self::Percent(percent) => (size as f64 * percent / 100.0) as u64,
+        }
+    }
+}
+
+impl std::fmt::Display for MinFree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+impl std::str::FromStr for MinFree {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a size (for example `2%`, `10 GiB` or `500000000`)");
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+            return if (0.0..=100.0).contains(&percent) { Ok(Self::Percent(percent)) } else { Err(wrong()) };
+        }
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+        let unit: u64 = match text[digits..].trim() {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1 << 40,
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(unit).map(Self::Bytes).ok_or_else(wrong)
+    }
+}
+
+impl Config {
+    /// Reads the named file, or the default one if it is there, or takes the defaults.
+    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let default = Path::new(DEFAULT_PATH);
+        let path = path.or_else(|| default.exists().then_some(default));
+        let Some(path) = path else { return Self::check(raw::File::default(), None) };
+        let text = std::fs::read_to_string(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+        Self::parse(&text, Some(path))
+    }
+
+    /// Parses the text of a configuration file.
+    pub fn parse(text: &str, path: Option<&Path>) -> anyhow::Result<Self> {
+        let name = path.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
+        let raw = toml::from_str(text).map_err(|error| usage(format!("{name}: {error}")))?;
+        Self::check(raw, path).with_context(|| name)
+    }
+
+    fn check(raw: raw::File, path: Option<&Path>) -> anyhow::Result<Self> {
+        let raw::File { state_dir, node, backup, repository } = raw;
+        let parallel = backup.parallel.unwrap_or(DEFAULT_PARALLEL);
+        if !(1..=64).contains(&parallel) {
+            return Err(usage(format!("backup.parallel: expected 1 to 64, got {parallel}")));
+        }
+        let selection = SelectionText { keyspaces: backup.keyspaces, tables: backup.tables, exclude: backup.exclude };
+        crate::selection::Selection::parse(selection.clone())?;
+        Ok(Self {
+            path: path.map(Path::to_owned),
+            state_dir: state_dir.unwrap_or_else(default_state_dir),
+            node,
+            compress: parse("backup.compress", backup.compress.as_deref().unwrap_or("auto"))?,
+            parallel,
+            min_free: parse("backup.min_free", backup.min_free.as_deref().unwrap_or("2%"))?,
+            selection,
+            repositories: repository.into_iter().map(|(name, repository)| (name, repository.url)).collect(),
+        })
+    }
+
+    /// The URL behind a `--repository`: the named one, or the text itself if it is a URL or a path.
+    pub fn repository_url(&self, name_or_url: &str) -> anyhow::Result<String> {
+        if let Some(url) = self.repositories.get(name_or_url) {
+            return Ok(url.clone());
+        }
+        if name_or_url.contains(['/', ':']) || name_or_url.starts_with('.') {
+            return Ok(name_or_url.to_owned());
+        }
+        let known: Vec<_> = self.repositories.keys().map(String::as_str).collect();
+        let known = if known.is_empty() { "none is configured".to_owned() } else { known.join(", ") };
+        Err(usage(format!("no repository is called `{name_or_url}` ({known}); a path needs a slash: ./{name_or_url}")))
+    }
+}
+
+fn parse<T: std::str::FromStr<Err = String>>(key: &str, text: &str) -> anyhow::Result<T> {
+    text.parse().map_err(|error| usage(format!("{key}: {error}")))
+}
+
+/// `/var/lib/helenus` for a service, the user's state directory for everybody else.
+fn default_state_dir() -> PathBuf {
+    let service = PathBuf::from("/var/lib/helenus");
+    if nix::unistd::geteuid().is_root() || service.is_dir() {
+        return service;
+    }
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home);
+    state.map_or(service, |state| state.join("helenus"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_parses_and_shows_the_defaults() {
+        let text = include_str!("../../../deploy/helenus.toml");
+        let example = Config::parse(text, None).expect("the shipped example parses");
+        assert_eq!(example.compress, Compress::Auto);
+        assert_eq!(example.min_free, MinFree::Percent(2.0));
+        assert!(example.repositories.contains_key("local"));
+        // Every key that is commented out is a key that exists.
+        let uncommented: String = text
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .fold(String::new(), |all, line| all + line + "\n");
+        Config::parse(&uncommented, None).expect("the example with every commented key in force parses");
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_place() {
+        let error = Config::parse("[backup]\ncompres = \"all\"\n", Some(Path::new("h.toml"))).expect_err("unknown key");
+        let text = format!("{error:#}");
+        assert!(text.contains("line 2, column 1") && text.contains("compres"), "{text}");
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("2%", Some(MinFree::Percent(2.0))),
+            ("10 GiB", Some(MinFree::Bytes(10 << 30))),
+            ("1MiB", Some(MinFree::Bytes(1 << 20))),
+            ("500", Some(MinFree::Bytes(500))),
+            ("101%", None),
+            ("-1%", None),
+            ("10 GB", None),
+            ("", None),
+            ("99999999999 TiB", None),
+        ] {
+            assert_eq!(text.parse::<MinFree>().ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_paths_and_urls() {
+        let config = Config::parse("[repository.main]\nurl = \"file:///b\"\n", None).expect("parses");
+        assert_eq!(config.repository_url("main").expect("named"), "file:///b");
+        assert_eq!(config.repository_url("./x").expect("path"), "./x");
+        assert_eq!(config.repository_url("file:///y").expect("url"), "file:///y");
+        assert!(config.repository_url("mian").is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! The configuration file as written.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+/// The whole file; every table may be left out. `deploy/helenus.toml` shows each key with its default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Caches, job records and the lock.
+    pub state_dir: Option<PathBuf>,
+    /// The Cassandra beside us.
+    #[serde(default)]
+    pub node: Node,
+    /// How backups are made.
+    #[serde(default)]
+    pub backup: Backup,
+    /// Named repositories.
+    #[serde(default)]
+    pub repository: BTreeMap<String, Repository>,
+}
+
+/// Where the node's files are and who it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Path of `cassandra.yaml`.
+    pub cassandra_yaml: Option<PathBuf>,
+    /// Data directories, instead of those of `cassandra.yaml`.
+    #[serde(default)]
+    pub data_directories: Vec<PathBuf>,
+    /// Cluster name, instead of that of `cassandra.yaml`.
+    pub cluster: Option<String>,
+    /// Host id, instead of the one that the SSTables name.
+    pub host_id: Option<Uuid>,
+}
+
+/// How backups are made.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// `auto`, `all` or `none`.
+    pub compress: Option<String>,
+    /// SSTables read at a time.
+    pub parallel: Option<usize>,
+    /// Bytes, or a percentage of the file system.
+    pub min_free: Option<String>,
+    /// Default `--keyspace` globs.
+    #[serde(default)]
+    pub keyspaces: Vec<String>,
+    /// Default `--table` globs.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// Default `--exclude` globs.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// A place for backups.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// `file:///backups` or a path.
+    pub url: String,
+}

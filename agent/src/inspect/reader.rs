@@ -1,0 +1,232 @@
+//! The one way in which SSTable files are read: each byte once, and without disturbing Cassandra's page cache.
+//!
+//! A hard link shares its inode with Cassandra's own file, so neither reading through the cache (which evicts what
+//! Cassandra needs) nor `POSIX_FADV_DONTNEED` (which evicts what Cassandra has) is neutral. What is cached is taken
+//! from the cache with `RWF_NOWAIT`, which costs no I/O; what is not is read with `O_DIRECT`, which leaves no trace.
+//! File systems that know neither are read in the ordinary way.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use helenus_sstable::source::Source;
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// Bytes read at a time: large enough that a device reaches its full rate, small enough to stay in the L2 cache while
+/// it is checked, hashed and compressed.
+pub const SLICE_BYTES: usize = 1 << 20;
+
+/// What `O_DIRECT` asks of addresses, offsets and lengths on every device that is likely to be met.
+const ALIGNMENT: usize = 4096;
+
+/// Buffers for slices, used again and again: memory is bounded by the number of slices alive at a time.
+#[derive(Debug, Clone, Default)]
+pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    fn take(&self) -> Slice {
+        let free = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let buffer = free.unwrap_or_else(|| vec![0; SLICE_BYTES + ALIGNMENT]);
+        let start = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Slice { buffer, start, length: 0, home: self.clone() }
+    }
+}
+
+/// A buffer on loan; dropping it returns it.
+struct Slice {
+    buffer: Vec<u8>,
+    start: usize,
+    length: usize,
+    home: Buffers,
+}
+
+impl Slice {
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.start + SLICE_BYTES]
+    }
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[self.start..self.start + self.length]
+    }
+}
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.home.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(buffer);
+    }
+}
+
+/// An open file that is read once from start to end.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    file: File,
+    /// Opened when the first slice is not in the cache; `Some(None)` where the file system refuses.
+    direct: Option<Option<File>>,
+    length: u64,
+    offset: u64,
+    buffers: Buffers,
+}
+
+impl Reader {
+    /// Opens a file; a symbolic link is refused.
+    pub fn open(path: &Path, buffers: &Buffers) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+        let length = file.metadata()?.size();
+        Ok(Self { path: path.to_owned(), file, direct: None, length, offset: 0, buffers: buffers.clone() })
+    }
+
+    /// Length when the file was opened.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The next slice, at most [`SLICE_BYTES`] long; `None` at the end.
+    pub fn next_slice(&mut self) -> io::Result<Option<Bytes>> {
+        let want = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX).min(SLICE_BYTES);
+        if want == 0 {
+            return Ok(None);
+        }
+        let mut slice = self.buffers.take();
+        self.fill(slice.room(), want)?;
+        slice.length = want;
+        self.offset += want as u64;
+        Ok(Some(Bytes::from_owner(slice)))
+    }
+
+    /// The whole file in memory of its own; the caller has bounded its length.
+    pub fn read_whole(mut self) -> io::Result<Bytes> {
+        let length = usize::try_from(self.length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut whole = vec![0; length];
+        let mut at = 0;
+        while at < length {
+            let want = (length - at).min(SLICE_BYTES);
+            if !self.read_cached(&mut whole[at..at + want])? {
+                let mut slice = self.buffers.take();
+                self.read_device(slice.room(), want)?;
+                whole[at..at + want].copy_from_slice(&slice.room()[..want]);
+            }
+            at += want;
+            self.offset += want as u64;
+        }
+        Ok(whole.into())
+    }
+
+    fn fill(&mut self, room: &mut [u8], want: usize) -> io::Result<()> {
+        if self.read_cached(&mut room[..want])? { Ok(()) } else { self.read_device(room, want) }
+    }
+
+    /// Fills `room` if all of it is in the page cache.
+    fn read_cached(&self, room: &mut [u8]) -> io::Result<bool> {
+        let want = room.len();
+        let buffers = &mut [io::IoSliceMut::new(room)];
+        match rustix::io::preadv2(&self.file, buffers, self.offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == want),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INVAL | Errno::INTR | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Fills the first `want` bytes of `room`, which is aligned and has [`SLICE_BYTES`], past the page cache.
+    fn read_device(&mut self, room: &mut [u8], want: usize) -> io::Result<()> {
+        let direct = self.direct.get_or_insert_with(|| {
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(nix::libc::O_DIRECT | nix::libc::O_NOFOLLOW)
+                .open(&self.path)
+                .ok()
+        });
+        if let Some(file) = direct {
+            // The path may lead to another file by now: only the inode that was opened first will do.
+            let same = file.metadata()?.ino() == self.file.metadata()?.ino();
+            let aligned = want.next_multiple_of(ALIGNMENT);
+            if same && matches!(read_up_to(file, &mut room[..aligned], self.offset, want), Ok(read) if read >= want) {
+                return Ok(());
+            }
+            self.direct = Some(None);
+        }
+        self.file.read_exact_at(&mut room[..want], self.offset)
+    }
+}
+
+/// Reads until `enough` bytes are there or the file ends; a read of the device may stop short at any block.
+fn read_up_to(file: &File, room: &mut [u8], offset: u64, enough: usize) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < enough {
+        match file.read_at(&mut room[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// A component that the verifier reads at will: held in memory, or in its file if it is too large for that.
+#[derive(Debug)]
+pub enum ComponentSource {
+    /// The bytes themselves.
+    Held(Bytes),
+    /// A file and its length.
+    File(File, u64),
+}
+
+impl Source for ComponentSource {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Held(bytes) => bytes.len() as u64,
+            Self::File(_, length) => *length,
+        }
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Held(bytes) => bytes.as_ref().read_at(offset, buffer),
+            Self::File(file, _) => file.read_exact_at(buffer, offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_comes_back_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let buffers = Buffers::default();
+        for length in [0, 1, 4095, 4096, 4097, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, 3 * SLICE_BYTES + 77] {
+            let path = directory.path().join("file");
+            let content: Vec<u8> = (0..length).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
+            std::fs::write(&path, &content).expect("written");
+            let whole = Reader::open(&path, &buffers).and_then(Reader::read_whole).expect("read");
+            assert_eq!(whole, content, "{length}");
+            let mut reader = Reader::open(&path, &buffers).expect("opened");
+            let mut sliced = Vec::new();
+            while let Some(slice) = reader.next_slice().expect("read") {
+                sliced.extend_from_slice(&slice);
+            }
+            assert_eq!(sliced, content, "{length}");
+        }
+        let free = buffers.0.lock().expect("not poisoned").len();
+        assert!(free <= 2, "{free} buffers were made for one slice at a time");
+    }
+
+    #[test]
+    fn a_file_cut_short_while_it_is_read_is_an_error() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        std::fs::write(&path, vec![1; 3 * SLICE_BYTES]).expect("written");
+        let mut reader = Reader::open(&path, &Buffers::default()).expect("opened");
+        reader.next_slice().expect("read");
+        File::options().write(true).open(&path).and_then(|file| file.set_len(SLICE_BYTES as u64 + 5)).expect("cut");
+        assert_eq!(reader.next_slice().expect_err("cut").kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

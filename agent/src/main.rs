@@ -1,0 +1,5 @@
+//! The binary `helenus`.
+
+fn main() -> std::process::ExitCode {
+    helenus::main()
+}

@@ -1,0 +1,223 @@
+//! Restores into a directory: stages, proves, places.
+//!
+//!     <dir>/.helenus-restore/journal.json        which restore this is
+//!     <dir>/.helenus-restore/<keyspace>/<table>-<id>/…   proven files
+//!     <dir>/.helenus-restore/fetched             all files are proven and on disk: only moves are left
+//!
+//! Killed before `fetched`: proven files are kept, the rest is fetched. Killed after it: the moves go on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use super::fetch::{Fetcher, all_proven};
+use super::plan::{Plan, PlannedTable};
+use crate::catalog::Catalog;
+use crate::fs::{self, Dir};
+use crate::node::running::{self, Running};
+use crate::selection::SelectionText;
+use crate::store::Store;
+use crate::store::key::NodeName;
+
+const STAGING: &str = ".helenus-restore";
+const JOURNAL: &str = "journal.json";
+const FETCHED: &str = "fetched";
+
+/// Which restore a staging directory belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// The backup.
+    pub backup_id: String,
+    /// Its node.
+    pub node: NodeName,
+    /// What of it.
+    pub selection: SelectionText,
+    /// Whether damaged SSTables are restored, too.
+    pub include_damaged: bool,
+}
+
+/// A restore that may begin: nothing is in its way.
+#[derive(Debug)]
+pub struct Restore {
+    plan: Plan,
+    journal: Journal,
+    staging: PathBuf,
+    resumes: bool,
+}
+
+impl Restore {
+    /// Checks that the target can take the plan. Nothing is written.
+    pub fn prepare(plan: Plan, journal: Journal, cassandra_is_stopped: bool) -> anyhow::Result<Self> {
+        let staging = plan.target.join(STAGING);
+        let resumes = match std::fs::read(staging.join(JOURNAL)) {
+            Ok(bytes) => {
+                let found: Journal = serde_json::from_slice(&bytes)
+                    .with_context(|| format!("{}: not a journal", staging.join(JOURNAL).display()))?;
+                if found != journal {
+                    bail!(
+                        "{} holds an unfinished restore of {} ({}): finish it with the same command as before, or \
+                         remove that directory",
+                        staging.display(),
+                        found.backup_id,
+                        found.selection
+                    );
+                }
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error).with_context(|| staging.join(JOURNAL).display().to_string()),
+        };
+        if !resumes {
+            for table in &plan.tables {
+                refuse_taken(&plan.target.join(&table.keyspace).join(&table.directory))?;
+            }
+            if plan.disk_needed() > plan.free_bytes {
+                bail!(
+                    "{}: {} bytes are needed and {} are free",
+                    plan.target.display(),
+                    plan.disk_needed(),
+                    plan.free_bytes
+                );
+            }
+        }
+        refuse_running(&plan.target, cassandra_is_stopped)?;
+        Ok(Self { plan, journal, staging, resumes })
+    }
+
+    /// True if an earlier run of the same restore left something to go on with.
+    pub fn resumes(&self) -> bool {
+        self.resumes
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The plan, when it was all that was asked for.
+    pub fn into_plan(self) -> Plan {
+        self.plan
+    }
+
+    /// Fetches, proves and places everything.
+    pub async fn run(self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<Plan> {
+        fs::create_dir_durable(&self.plan.target, 0o755)?;
+        fs::create_dir_durable(&self.staging, 0o700)?;
+        fs::replace(&self.staging.join(JOURNAL), &serde_json::to_vec_pretty(&self.journal)?)?;
+        let fetched = self.staging.join(FETCHED);
+        if !fetched.exists() {
+            self.fetch(store, fetcher, parallel).await?;
+            fs::sync_file_system(&self.staging)?;
+            fs::replace(&fetched, b"")?;
+        }
+        let owner = Dir::open(&self.plan.target)?.stat()?;
+        for table in &self.plan.tables {
+            place(&self.staging, &self.plan.target, table, &owner)?;
+        }
+        // The journal last: until it is gone, the same command can clear up.
+        for keyspace in self.plan.tables.iter().map(|table| self.staging.join(&table.keyspace)) {
+            match fs::remove_dir(&keyspace) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        fs::unlink(&self.staging.join(FETCHED))?;
+        fs::unlink(&self.staging.join(JOURNAL))?;
+        fs::remove_dir(&self.staging)?;
+        fs::sync_dir(&self.plan.target)?;
+        Ok(self.plan)
+    }
+
+    async fn fetch(&self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<()> {
+        let catalog = Catalog::of(store.as_ref());
+        let mut running = JoinSet::new();
+        for table in &self.plan.tables {
+            let directory = self.staging.join(&table.keyspace).join(&table.directory);
+            std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+            let Some(hash) = &table.part else { continue };
+            let part = catalog.part(&self.journal.node, &table.keyspace, &table.directory, hash).await?;
+            for sstable in part.sstables {
+                if sstable.damaged && !self.journal.include_damaged {
+                    continue;
+                }
+                if let Some(index) = &sstable.index {
+                    std::fs::create_dir_all(directory.join(index)).with_context(|| directory.display().to_string())?;
+                }
+                while running.len() >= parallel {
+                    joined(running.join_next().await)?;
+                }
+                let (fetcher, directory) = (fetcher.clone(), directory.clone());
+                running.spawn_blocking(move || all_proven(&sstable, fetcher.fetch(&sstable, Some(&directory))));
+            }
+        }
+        while !running.is_empty() {
+            joined(running.join_next().await)?;
+        }
+        Ok(())
+    }
+}
+
+fn joined(outcome: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> anyhow::Result<()> {
+    outcome.map_or(Ok(()), |outcome| outcome.context("a reader failed")?)
+}
+
+/// A table's directory must be absent or empty: what lies there is not ours to touch.
+fn refuse_taken(path: &Path) -> anyhow::Result<()> {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => bail!(
+                "{}: the directory is not empty, and a restore overwrites nothing: choose another --to-dir, or exclude \
+                 the table",
+                path.display()
+            ),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// A node that runs in the target would not see the files, or see half of them.
+fn refuse_running(target: &Path, cassandra_is_stopped: bool) -> anyhow::Result<()> {
+    let is_used = std::fs::read_dir(target).is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| !entry.file_name().to_string_lossy().starts_with('.')))
+    });
+    if !is_used {
+        return Ok(());
+    }
+    match running::uses(&[target.to_owned()]) {
+        Running::Yes { evidence, .. } => bail!("{evidence}: stop it first, or restore into another directory"),
+        Running::Unknown { evidence, .. } if !cassandra_is_stopped => {
+            bail!("{evidence}: if no Cassandra uses {}, say so with --cassandra-is-stopped", target.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Moves one table from the staging directory to its place, in one step.
+fn place(staging: &Path, target: &Path, table: &PlannedTable, owner: &fs::FileStat) -> anyhow::Result<()> {
+    let from = staging.join(&table.keyspace).join(&table.directory);
+    let keyspace = target.join(&table.keyspace);
+    let to = keyspace.join(&table.directory);
+    if !from.exists() {
+        // A run before this one has moved it.
+        if to.is_dir() {
+            return Ok(());
+        }
+        bail!("{}: neither here nor at its place: remove {} and restore again", from.display(), staging.display());
+    }
+    fs::give_tree(&from, owner)?;
+    fs::create_dir_durable(&keyspace, 0o755)?;
+    Dir::open(&keyspace)?.give_to(owner)?;
+    match std::fs::remove_dir(&to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| to.display().to_string()),
+    }
+    fs::rename_noreplace(&from, &to)?;
+    fs::sync_dir(&keyspace)?;
+    Ok(())
+}

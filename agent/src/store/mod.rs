@@ -1,0 +1,213 @@
+//! Where backups live. Objects are written once and never change, so there is no verb to overwrite one.
+//!
+//!     create ── small object, one call ──────────────┐
+//!     begin ─► Upload::write … ─► Upload::finish ────┴─► Stored ─► named in a part or a manifest
+//!
+//! Only this module makes a [`Stored`]: a manifest that names what is not stored cannot be written down.
+//! [`local`] is a directory, [`memory`] is for tests. Deliberately absent: retrying, limits and encryption, which
+//! wrap a store, and a way to ask for one object's existence, because a listing answers for thousands at once.
+
+mod error;
+pub mod key;
+pub mod local;
+pub mod memory;
+
+use std::fmt::{Debug, Display};
+use std::ops::Range;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+pub use bytes::Bytes;
+pub use futures::stream::BoxStream;
+pub use futures::{StreamExt, TryStreamExt};
+
+pub use error::Error;
+pub use key::{KeyError, KeyPrefix, NodeName, ObjectKey};
+pub use local::Local;
+pub use memory::Memory;
+
+/// Bytes of an object, in order, in pieces of at most a few MiB.
+pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
+
+/// Where backups live.
+#[async_trait]
+pub trait Store: Debug + Display + Send + Sync {
+    /// Creates `key`, durably. Readers see all of `body` or nothing. [`Error::AlreadyExists`] if the key is taken.
+    async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<Stored, Error>;
+
+    /// Starts a large object. It does not exist until [`Upload::finish`] returns, and never if that is not called.
+    /// `length_hint` saves work when it is right and changes nothing when it is wrong.
+    async fn begin(&self, key: &ObjectKey, length_hint: Option<u64>) -> Result<Box<dyn Upload>, Error>;
+
+    /// The bytes in `span`. One that ends behind the object's end is [`Error::Truncated`], before the first byte.
+    async fn read(&self, key: &ObjectKey, span: Span) -> Result<ByteStream, Error>;
+
+    /// What begins with `prefix` and comes after `after`, in key order; `depth` says whether to stop at the next `/`.
+    fn list(&self, prefix: &KeyPrefix, after: Option<&ObjectKey>, depth: Depth)
+    -> BoxStream<'_, Result<Listed, Error>>;
+
+    /// Deletes, durably. Deleting what is not there succeeds.
+    async fn delete(&self, keys: &[ObjectKey]) -> Result<(), Error>;
+}
+
+/// An object that is being written and that nobody can see. Dropped unfinished, it leaves nothing behind.
+#[async_trait]
+pub trait Upload: Send {
+    /// Appends `bytes`. After an error only dropping or aborting makes sense.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Makes the object durable, then visible under its key, unless somebody was faster ([`Error::AlreadyExists`]).
+    async fn finish(self: Box<Self>) -> Result<Stored, Error>;
+
+    /// Gives up and waits until nothing is left.
+    async fn abort(self: Box<Self>);
+}
+
+/// Which bytes of an object to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Span {
+    /// All of them, however many.
+    Whole,
+    /// From the first offset up to, not including, the second.
+    Range(Range<u64>),
+}
+
+impl From<Range<u64>> for Span {
+    fn from(range: Range<u64>) -> Self {
+        Span::Range(range)
+    }
+}
+
+impl Span {
+    /// The offsets to read from an object of `length` bytes, or why there are none.
+    fn within(&self, key: &ObjectKey, length: u64) -> Result<Range<u64>, Error> {
+        match self {
+            Span::Whole => Ok(0..length),
+            Span::Range(range) if range.start <= range.end && range.end <= length => Ok(range.clone()),
+            Span::Range(range) => {
+                Err(Error::Truncated { key: key.clone(), wanted: range.end.max(range.start), length })
+            }
+        }
+    }
+}
+
+/// How deep a listing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every object.
+    All,
+    /// Up to the next `/` after the prefix: what goes on behind it is one [`Listed::Prefix`].
+    Level,
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// An object. Being listed proves that it is stored.
+    Object(Stored),
+    /// A directory that holds at least one object after the listing's `after`; it ends with `/`.
+    Prefix(KeyPrefix),
+}
+
+/// Proof that an object lies durably in a store. Only a store can make one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stored {
+    key: ObjectKey,
+    length: u64,
+}
+
+impl Stored {
+    fn new(key: ObjectKey, length: u64) -> Self {
+        Self { key, length }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+/// Opens the store that a user names: a path, or `file://` and an absolute path.
+pub fn open(url_or_path: &str) -> Result<Arc<dyn Store>, Error> {
+    Ok(Arc::new(Local::open(location(url_or_path)?)?))
+}
+
+/// The directory that a user names; nothing is opened.
+pub fn location(url_or_path: &str) -> Result<PathBuf, Error> {
+    local_path(url_or_path).map_err(|reason| Error::Location { location: url_or_path.to_owned(), reason })
+}
+
+fn local_path(location: &str) -> Result<PathBuf, String> {
+    if location.is_empty() {
+        return Err("it is empty: give a directory, or file:///directory".to_owned());
+    }
+    if let Some(rest) = location.strip_prefix("file://") {
+        if !rest.starts_with('/') {
+            return Err("file:// needs three slashes and an absolute path, like file:///backups".to_owned());
+        }
+        let bytes: Vec<u8> = percent_encoding::percent_decode_str(rest).collect();
+        if bytes.contains(&0) {
+            return Err("a path cannot hold a NUL".to_owned());
+        }
+        return Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)));
+    }
+    let scheme = location.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    });
+    match scheme {
+        Some(scheme) => Err(format!(
+            "`{scheme}:` is no kind of store that this version knows; it knows directories: /path, ./path or file:///path"
+        )),
+        None if location.contains('\0') => Err("a path cannot hold a NUL".to_owned()),
+        None => Ok(PathBuf::from(location)),
+    }
+}
+
+/// The whole object, which must not be longer than `bytes_max`.
+pub async fn read_small(store: &dyn Store, key: &ObjectKey, bytes_max: u64) -> Result<Bytes, Error> {
+    let mut stream = store.read(key, Span::Whole).await?;
+    let mut first = Bytes::new();
+    let mut all = Vec::new();
+    while let Some(piece) = stream.try_next().await? {
+        if (first.len() + all.len() + piece.len()) as u64 > bytes_max {
+            return Err(Error::TooLong { key: key.clone(), limit: bytes_max });
+        }
+        // Most small objects come in one piece, and that is not copied.
+        if first.is_empty() && all.is_empty() {
+            first = piece;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&piece);
+        }
+    }
+    Ok(if all.is_empty() { first } else { Bytes::from(all) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations() {
+        let check = |location: &str, path: &str| assert_eq!(local_path(location), Ok(PathBuf::from(path)));
+        check("/backups", "/backups");
+        check("backups", "backups");
+        check("./s3:backups", "./s3:backups");
+        check("file:///back%20ups", "/back ups");
+        for bad in ["", "file://host/x", "file:x", "s3://bucket", "memory:", "http://x/y", "a\0b", "file:///a%00"] {
+            local_path(bad).expect_err(bad);
+        }
+        let error = open("s3://bucket").unwrap_err().to_string();
+        assert!(error.contains("`s3:`") && error.contains("file:///path"), "{error}");
+    }
+}

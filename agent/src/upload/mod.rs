@@ -1,0 +1,264 @@
+//! Stores what a snapshot links: one read of each byte verifies, hashes, compresses and sends it.
+//!
+//! SSTables are independent of each other, so several are under way at a time; memory is bounded by a budget of bytes,
+//! not by their number. A transient link goes away as soon as its SSTable is stored.
+
+pub mod frames;
+pub mod pack;
+
+mod one;
+mod outgoing;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use futures::TryStreamExt;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::config::Compress;
+use crate::inspect::SSTableFiles;
+use crate::inspect::reader::Buffers;
+use crate::manifest::Manifest;
+use crate::manifest::model::{DamagedSSTable, StoredSSTable, TableEntry};
+use crate::snapshot::{Snapshot, TableSnapshot};
+use crate::store::key::{self, NodeName, ObjectKey, Root};
+use crate::store::{Depth, Listed, Store};
+
+/// Memory for held components and streams of all SSTables under way.
+const BUDGET_KIB: u32 = 32 << 10;
+
+/// Parts that are written at a time: each is a small object that waits for a disk or a network.
+const PARTS_AT_A_TIME: usize = 8;
+
+/// What all uploads of a run share.
+#[derive(Debug)]
+pub struct Context {
+    /// Where to.
+    pub store: Arc<dyn Store>,
+    /// Whose.
+    pub node: NodeName,
+    /// Epoch of the objects.
+    pub epoch: u32,
+    /// What is compressed.
+    pub compress: Compress,
+    /// SSTables under way at a time.
+    pub parallel: usize,
+    /// Objects that lie in the store though no manifest may name them: a run was killed.
+    pub existing: BTreeMap<ObjectKey, u64>,
+    /// Progress.
+    pub progress: Arc<Progress>,
+    runtime: Handle,
+    buffers: Buffers,
+    budget: Arc<Semaphore>,
+}
+
+/// How far a run is, for those who watch, and whether it should go on, for those who work.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Plain bytes read.
+    pub bytes: AtomicU64,
+    stop: AtomicBool,
+    reason: std::sync::OnceLock<String>,
+}
+
+impl Progress {
+    /// Ends the run cleanly: nothing more is sent.
+    pub fn stop(&self, reason: String) {
+        let _ = self.reason.set(reason);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            anyhow::bail!("{}", self.reason.get().map_or("the backup was stopped", String::as_str));
+        }
+        Ok(())
+    }
+}
+
+impl Context {
+    /// A context on the present runtime.
+    pub fn new(store: Arc<dyn Store>, node: NodeName, epoch: u32, compress: Compress, parallel: usize) -> Self {
+        Self {
+            store,
+            node,
+            epoch,
+            compress,
+            parallel,
+            existing: BTreeMap::new(),
+            progress: Arc::default(),
+            runtime: Handle::current(),
+            buffers: Buffers::default(),
+            budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
+        }
+    }
+
+    /// Lists what lies in the store of this node and epoch, after a run that was killed.
+    pub async fn list_existing(&mut self) -> anyhow::Result<()> {
+        for root in [Root::Data, Root::Damaged] {
+            let prefix = key::sstables(root, self.epoch, &self.node)?;
+            let mut listing = self.store.list(&prefix, None, Depth::All);
+            while let Some(listed) = listing.try_next().await? {
+                if let Listed::Object(object) = listed {
+                    self.existing.insert(object.key().clone(), object.length());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tables of a snapshot, all of it stored. Only [`upload`] makes one.
+#[derive(Debug)]
+pub struct Uploaded {
+    tables: Vec<TableEntry>,
+    damaged: Vec<DamagedSSTable>,
+}
+
+impl Uploaded {
+    /// Takes it apart for the manifest.
+    pub fn into_parts(self) -> (Vec<TableEntry>, Vec<DamagedSSTable>) {
+        (self.tables, self.damaged)
+    }
+}
+
+/// Stores every SSTable that the snapshot links, and a part for every table.
+pub async fn upload(snapshot: &Snapshot, base: Option<&Manifest>, context: Arc<Context>) -> anyhow::Result<Uploaded> {
+    let mut run = Run {
+        snapshot,
+        base,
+        context: context.clone(),
+        sstables: JoinSet::new(),
+        parts: JoinSet::new(),
+        results: BTreeMap::new(),
+        entries: BTreeMap::new(),
+        damaged: Vec::new(),
+    };
+    let outcome = run.all().await;
+    if outcome.is_err() {
+        // Readers check between two slices whether they should go on.
+        context.progress.stop("another SSTable failed".to_owned());
+        while run.sstables.join_next().await.is_some() {}
+        run.parts.shutdown().await;
+    }
+    outcome?;
+    run.damaged.sort_by(|a, b| (&a.keyspace, &a.directory, &a.sstable).cmp(&(&b.keyspace, &b.directory, &b.sstable)));
+    Ok(Uploaded { tables: run.entries.into_values().collect(), damaged: run.damaged })
+}
+
+struct Run<'a> {
+    snapshot: &'a Snapshot,
+    base: Option<&'a Manifest>,
+    context: Arc<Context>,
+    sstables: JoinSet<anyhow::Result<(usize, StoredSSTable)>>,
+    parts: JoinSet<anyhow::Result<(usize, TableEntry)>>,
+    /// Stored SSTables of tables that are not complete yet.
+    results: BTreeMap<usize, Vec<StoredSSTable>>,
+    entries: BTreeMap<usize, TableEntry>,
+    damaged: Vec<DamagedSSTable>,
+}
+
+impl Run<'_> {
+    async fn all(&mut self) -> anyhow::Result<()> {
+        for (number, table) in self.snapshot.tables.iter().enumerate() {
+            self.results.insert(number, Vec::new());
+            for item in items(table)? {
+                while self.sstables.len() >= self.context.parallel {
+                    self.one_sstable().await?;
+                }
+                let context = self.context.clone();
+                self.sstables.spawn_blocking(move || Ok((number, one::store(&context, &item)?)));
+            }
+            self.finish_if_complete(number).await?;
+        }
+        while !self.sstables.is_empty() {
+            self.one_sstable().await?;
+        }
+        while !self.parts.is_empty() {
+            self.one_part().await?;
+        }
+        Ok(())
+    }
+
+    async fn one_sstable(&mut self) -> anyhow::Result<()> {
+        let Some(joined) = self.sstables.join_next().await else { return Ok(()) };
+        let (number, stored) = joined.context("a reader failed")??;
+        let table = &self.snapshot.tables[number].table;
+        if stored.damaged {
+            self.damaged.push(DamagedSSTable {
+                keyspace: table.keyspace.clone(),
+                directory: table.directory_name(),
+                index: stored.index.clone(),
+                sstable: stored.sstable.clone(),
+                findings: stored.findings.clone(),
+            });
+        }
+        self.results.entry(number).or_default().push(stored);
+        self.finish_if_complete(number).await
+    }
+
+    async fn finish_if_complete(&mut self, number: usize) -> anyhow::Result<()> {
+        let table = &self.snapshot.tables[number];
+        if self.results.get(&number).is_none_or(|stored| stored.len() < table.fresh.len()) {
+            return Ok(());
+        }
+        let Some(fresh) = self.results.remove(&number) else { return Ok(()) };
+        let base = self.base.and_then(|base| {
+            let directory = table.table.directory_name();
+            base.tables.iter().find(|entry| entry.keyspace == table.table.keyspace && entry.directory == directory)
+        });
+        if let (true, Some(base)) = (table.is_unchanged, base)
+            && base.part == table.base
+        {
+            self.entries.insert(number, TableEntry { added: Default::default(), ..base.clone() });
+            return Ok(());
+        }
+        while self.parts.len() >= PARTS_AT_A_TIME {
+            self.one_part().await?;
+        }
+        let work = table::TablePart::new(table, fresh);
+        let context = self.context.clone();
+        self.parts.spawn(async move { Ok((number, work.store(&context).await?)) });
+        Ok(())
+    }
+
+    async fn one_part(&mut self) -> anyhow::Result<()> {
+        if let Some(joined) = self.parts.join_next().await {
+            let (number, entry) = joined.context("writing a part failed")??;
+            self.entries.insert(number, entry);
+        }
+        Ok(())
+    }
+}
+
+/// The fresh SSTables of a table, as their links show them now.
+fn items(table: &TableSnapshot) -> anyhow::Result<Vec<one::Item>> {
+    let mut items = Vec::with_capacity(table.fresh.len());
+    for (number, links) in table.links.iter().enumerate() {
+        let mut listed: BTreeMap<String, SSTableFiles> =
+            SSTableFiles::list(&links.path)?.into_iter().map(|files| (files.descriptor.to_string(), files)).collect();
+        for fresh in table.fresh.iter().filter(|fresh| fresh.links == number) {
+            let files = listed.remove(&fresh.descriptor.to_string()).ok_or_else(|| {
+                std::io::Error::new(
+                    std::io::ErrorKind::NotFound,
+                    format!("{}: the links to {} were removed", links.path.display(), fresh.descriptor),
+                )
+            })?;
+            items.push(one::Item {
+                keyspace: table.table.keyspace.clone(),
+                table_directory: table.table.directory_name(),
+                index: links.index.clone(),
+                data_directory: links.data_directory,
+                doubt: fresh.doubt.clone(),
+                is_transient: links.is_transient,
+                files,
+            });
+        }
+    }
+    Ok(items)
+}

@@ -1,0 +1,104 @@
+//! One SSTable on its way to the store.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use helenus_sstable::component::Component;
+use helenus_sstable::digest::Digest;
+
+use super::Context;
+use super::outgoing::Outgoing;
+use crate::fs::Dir;
+use crate::inspect::{Inspection, Nowhere, SSTableFiles, inspect};
+use crate::manifest::model::{StoredFile, StoredSSTable};
+use crate::store::key::Root;
+
+/// What to store.
+#[derive(Debug)]
+pub struct Item {
+    pub keyspace: String,
+    pub table_directory: String,
+    pub index: Option<String>,
+    pub data_directory: usize,
+    /// Why nobody can tell whether the SSTable counts.
+    pub doubt: Option<String>,
+    /// True if the links are to be removed when the files are stored.
+    pub is_transient: bool,
+    pub files: SSTableFiles,
+}
+
+/// Memory besides the held components: slices on their way.
+const STREAM_BYTES: u64 = 4 << 20;
+
+/// Reads, checks and stores one SSTable. What is damaged is stored as such.
+pub fn store(context: &Arc<Context>, item: &Item) -> anyhow::Result<StoredSSTable> {
+    let need = (item.files.held_bytes() * 2 + STREAM_BYTES).div_ceil(1 << 10);
+    let need = u32::try_from(need).unwrap_or(u32::MAX).min(super::BUDGET_KIB);
+    let _budget = context.runtime.block_on(context.budget.clone().acquire_many_owned(need))?;
+    let (files, inspection, damaged) = send(context, item)?;
+    let stored = StoredSSTable {
+        sstable: item.files.descriptor.to_string(),
+        index: item.index.clone(),
+        data_directory: item.data_directory,
+        damaged,
+        findings: findings(item, &inspection),
+        files,
+    };
+    if item.is_transient {
+        unlink(item)?;
+    }
+    context.progress.bytes.fetch_add(item.files.bytes(), Ordering::Relaxed);
+    Ok(stored)
+}
+
+fn send(context: &Arc<Context>, item: &Item) -> anyhow::Result<(Vec<StoredFile>, Inspection, bool)> {
+    if item.doubt.is_none() {
+        // The key is claimed from what Cassandra wrote, and proven before the object comes to be.
+        let claimed = match digest(item)? {
+            Some(digest) => digest,
+            None => inspect(&item.files, &context.buffers, &mut Nowhere)?.data_crc,
+        };
+        let mut outgoing = Outgoing::new(context, item, Root::Data, claimed)?;
+        let inspection = inspect(&item.files, &context.buffers, &mut outgoing)?;
+        if !inspection.is_damaged() && inspection.data_crc == claimed {
+            return Ok((outgoing.finish(&inspection)?, inspection, false));
+        }
+        outgoing.abort();
+    }
+    // Under another root, and under the sum that its bytes really have.
+    let crc = inspect(&item.files, &context.buffers, &mut Nowhere)?.data_crc;
+    let mut outgoing = Outgoing::new(context, item, Root::Damaged, crc)?;
+    let inspection = inspect(&item.files, &context.buffers, &mut outgoing)?;
+    Ok((outgoing.finish(&inspection)?, inspection, true))
+}
+
+/// What Digest.crc32 says: outer `None` if there is no such file or no number in it.
+fn digest(item: &Item) -> anyhow::Result<Option<Option<u32>>> {
+    if !item.files.lengths.contains_key(&Component::Digest) {
+        return Ok(None);
+    }
+    let path = item.files.path(&Component::Digest);
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    Ok(Digest::parse(&bytes).ok().map(|digest| Some(digest.0)))
+}
+
+fn findings(item: &Item, inspection: &Inspection) -> Vec<String> {
+    let mut findings: Vec<String> = item.doubt.iter().map(|doubt| format!("it may not count: {doubt}")).collect();
+    findings.extend(inspection.findings.iter().map(ToString::to_string));
+    if inspection.findings_dropped > 0 {
+        findings.push(format!("and {} more", inspection.findings_dropped));
+    }
+    findings
+}
+
+fn unlink(item: &Item) -> anyhow::Result<()> {
+    let dir = Dir::open(&item.files.directory)?;
+    for component in item.files.lengths.keys() {
+        match dir.unlink_child(item.files.descriptor.file_name(component)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}

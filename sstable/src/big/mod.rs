@@ -1,0 +1,4 @@
+//! The index files of the BIG format (every version but `da`).
+
+pub mod index;
+pub mod summary;

@@ -1,0 +1,12 @@
+//! The harness: real Cassandra servers, a schema with everything in it, the sample node, and the program under test.
+//!
+//! The tests themselves are in `tests/tests`.
+
+pub mod agent;
+pub mod cassandra;
+pub mod cql;
+pub mod process;
+pub mod repository;
+pub mod sample;
+pub mod schema;
+pub mod store_suite;

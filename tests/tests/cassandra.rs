@@ -1,0 +1,381 @@
+//! Against real Cassandra servers: what was written comes back, whatever the release and the format of its SSTables.
+//!
+//! Without Java 17, Maven or the jars the tests are shown as ignored, with the reason; with
+//! `HELENUS_REQUIRE_CASSANDRA=1` that is a failure. One node runs at a time.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use helenus_tests::agent::{Agent, transient_links};
+use helenus_tests::args;
+use helenus_tests::cassandra::{self, Node, Options, Version};
+use helenus_tests::cql::Cql;
+use helenus_tests::repository::Repository;
+use helenus_tests::schema;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_helenus_faulty");
+
+/// A release, and how it is set up.
+#[derive(Debug, Clone, Copy)]
+struct Flavour {
+    name: &'static str,
+    version: Version,
+    yaml: &'static str,
+    /// Version and format of the SSTables that it writes.
+    writes: &'static str,
+}
+
+const FLAVOURS: &[Flavour] = &[
+    Flavour { name: "4.0", version: Version::V4_0, yaml: "", writes: "nb" },
+    // Flushes through the NoopCompressor; what compaction writes is compressed as the table says.
+    Flavour { name: "4.1", version: Version::V4_1, yaml: "flush_compression: none", writes: "nb" },
+    Flavour { name: "4.1_uuid", version: Version::V4_1, yaml: "uuid_sstable_identifiers_enabled: true", writes: "nb" },
+    Flavour { name: "5.0_compatible", version: Version::V5_0, yaml: "", writes: "nb" },
+    Flavour { name: "5.0_big", version: Version::V5_0, yaml: "storage_compatibility_mode: NONE", writes: "oa" },
+    Flavour {
+        name: "5.0_bti",
+        version: Version::V5_0,
+        yaml: "storage_compatibility_mode: NONE\nsstable:\n  selected_format: bti\nuuid_sstable_identifiers_enabled: true",
+        writes: "da",
+    },
+];
+
+/// Backups under load, over the flavours named here: 200 in total.
+const UNDER_LOAD: &[(&str, u64)] = &[("4.0", 60), ("4.1", 40), ("5.0_big", 40), ("5.0_bti", 60)];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let missing = if cassandra::required() { None } else { cassandra::available().err() };
+    let mut trials = Vec::new();
+    for flavour in FLAVOURS {
+        trials.push(trial(format!("what_was_written_comes_back::{}", flavour.name), missing.as_deref(), move || {
+            what_was_written_comes_back(flavour)
+        }));
+    }
+    for (name, backups) in UNDER_LOAD {
+        trials.push(trial(format!("backups_under_load::{name}"), missing.as_deref(), move || {
+            let flavour = FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?;
+            backups_under_load(flavour, *backups)
+        }));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn trial(name: String, missing: Option<&str>, test: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
+    match missing.map(str::to_owned) {
+        Some(reason) => Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason))),
+        None => Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}")))),
+    }
+}
+
+/// One node's life: a folder, the program, a repository.
+struct Story {
+    flavour: &'static Flavour,
+    work: TempDir,
+    agent: Agent,
+    repository: Repository,
+}
+
+impl Story {
+    fn begin(flavour: &'static Flavour) -> anyhow::Result<Self> {
+        let work = tempfile::Builder::new().prefix("helenus-cassandra-").tempdir()?;
+        let agent = Agent::new(PROGRAM, work.path())?;
+        let repository = Repository::at(work.path().join("repository"));
+        Ok(Self { flavour, work, agent, repository })
+    }
+
+    fn start(&self) -> anyhow::Result<(Node, Cql)> {
+        let node = Node::start(self.flavour.version, &self.work.path().join("node"), self.options())?;
+        let cql = Cql::connect(&node)?;
+        Ok((node, cql))
+    }
+
+    fn options(&self) -> Options {
+        Options { extra_yaml: self.flavour.yaml.to_owned(), ..Options::default() }
+    }
+
+    /// Stops the node and destroys all that it had; restores the latest backup and starts a node on that alone.
+    fn start_over(&self, node: Node) -> anyhow::Result<(Node, Cql)> {
+        let address = node.address();
+        let dir = node.dir().to_owned();
+        node.stop()?;
+        fs::remove_dir_all(&dir)?;
+        let restored = self.work.path().join("restored");
+        self.agent
+            .expect(0, &args!["restore", "latest", "--repository", self.repository.root, "--to-dir", restored])?;
+        let options = Options { address: Some(address), data_dirs: vec![restored.canonicalize()?], ..self.options() };
+        let node = Node::start(self.flavour.version, &self.work.path().join("second"), options)?;
+        let cql = Cql::connect(&node)?;
+        Ok((node, cql))
+    }
+}
+
+/// Without this the product is nothing: a row that was flushed before a backup is there after the restore, in every
+/// shape that CQL can give it.
+fn what_was_written_comes_back(flavour: &'static Flavour) -> anyhow::Result<()> {
+    let story = Story::begin(flavour)?;
+    let (agent, repository) = (&story.agent, &story.repository.root);
+    let (node, cql) = story.start()?;
+    schema::fill(&node, &cql)?;
+    let before = schema::dump(&cql, flavour.version)?;
+    let versions = versions_in(node.data_dirs());
+    ensure!(versions == BTreeSet::from([flavour.writes.to_owned()]), "SSTables are {versions:?}");
+
+    agent.expect(0, &args!["doctor", "--cassandra-yaml", node.yaml(), "--repository", repository])?;
+    let backup = args!["backup", "--cassandra-yaml", node.yaml(), "--repository", repository];
+    let id = agent.backup(&backup)?;
+    ensure!(transient_links(node.dir()).is_empty(), "links were left: {:?}", transient_links(node.dir()));
+    ensure!(story.repository.check_complete()? == 1);
+    agent.expect(0, &args!["verify", "latest", "--repository", repository])?;
+    let list = agent.json(&args!["list", "--repository", repository])?;
+    ensure!(list.to_string().contains(&id), "{id} is not listed: {list}");
+    let shown = agent.json(&args!["show", "latest", "--repository", repository])?;
+    ensure!(shown.to_string().contains(&id), "{id} is not shown: {shown}");
+    for table in ["orders", "empty", "CamelTable"] {
+        ensure!(shown.to_string().contains(&format!("\"{table}\"")), "{table} is not shown: {shown}");
+    }
+    for data_dir in node.data_dirs() {
+        agent.expect(0, &args!["sstable", "verify", data_dir.join("shop")])?;
+    }
+
+    kept_snapshot(&story, &node)?;
+
+    drop(cql);
+    let (node, cql) = story.start_over(node)?;
+    let after = schema::dump(&cql, flavour.version)?;
+    if let Some(difference) = schema::difference(&before, &after) {
+        bail!("{difference}");
+    }
+    // The restored node is a node: it takes writes, flushes and compacts what it was given.
+    schema::write_round(&cql, flavour.version, 4)?;
+    node.nodetool(&["flush", "shop"])?;
+    node.nodetool(&["compact", "shop", "orders", "readings"])?;
+    let errors = errors_in_log(node.dir())?;
+    ensure!(errors.is_empty(), "the restored node complains:\n{}", errors.join("\n"));
+    node.stop()
+}
+
+/// A snapshot of ours is one of Cassandra's: its own nodetool lists the same tables as for its own, with the same
+/// files in it, and clears it.
+fn kept_snapshot(story: &Story, node: &Node) -> anyhow::Result<()> {
+    node.nodetool(&["snapshot", "-sf", "-t", "theirs"])?;
+    let kept = args![
+        "backup",
+        "--cassandra-yaml",
+        node.yaml(),
+        "--repository",
+        story.repository.root,
+        "--keep-snapshot",
+        "ours",
+    ];
+    story.agent.expect(0, &kept)?;
+    let listed = node.nodetool(&["listsnapshots"])?;
+    let (ours, theirs) = (tables_listed(&listed, "ours"), tables_listed(&listed, "theirs"));
+    ensure!(ours == theirs, "ours: {ours:#?}\ntheirs: {theirs:#?}\n{listed}");
+    let (ours, theirs) = (snapshot_files(node, "ours", true), snapshot_files(node, "theirs", true));
+    if ours != theirs {
+        bail!(
+            "only ours: {:#?}\nonly theirs: {:#?}",
+            ours.difference(&theirs).collect::<Vec<_>>(),
+            theirs.difference(&ours).collect::<Vec<_>>()
+        );
+    }
+    story.agent.expect(2, &kept).or_else(|_| story.agent.expect(1, &kept)).context("a tag that is taken")?;
+    node.nodetool(&["clearsnapshot", "-t", "ours"])?;
+    let left = snapshot_files(node, "ours", false);
+    ensure!(left.is_empty(), "nodetool clearsnapshot left {left:?}");
+    let listed = node.nodetool(&["listsnapshots"])?;
+    ensure!(tables_listed(&listed, "ours").is_empty(), "{listed}");
+    ensure!(!tables_listed(&listed, "theirs").is_empty(), "{listed}");
+    Ok(())
+}
+
+/// `keyspace.table` of the lines of `nodetool listsnapshots` about a tag.
+fn tables_listed(listing: &str, tag: &str) -> BTreeSet<String> {
+    let mut tables = BTreeSet::new();
+    for line in listing.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some(name), Some(keyspace), Some(table)) = (words.next(), words.next(), words.next())
+            && name == tag
+        {
+            tables.insert(format!("{keyspace}.{table}"));
+        }
+    }
+    tables
+}
+
+/// Files of a snapshot: data directory, table directory and name within the snapshot. `manifest.json` and `schema.cql`
+/// may lie in any of the data directories, so they are compared without that.
+fn snapshot_files(node: &Node, tag: &str, of_users: bool) -> BTreeSet<PathBuf> {
+    let mut files = BTreeSet::new();
+    for data_dir in node.data_dirs() {
+        for entry in walkdir::WalkDir::new(data_dir).into_iter().flatten() {
+            let path = entry.path().strip_prefix(data_dir).unwrap_or(entry.path());
+            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+            let [keyspace, table, snapshots, found, rest @ ..] = parts.as_slice() else { continue };
+            // Cassandra keeps writing its own tables between the two snapshots.
+            if snapshots != "snapshots" || found != tag || (of_users && keyspace.starts_with("system")) {
+                continue;
+            }
+            let rest: PathBuf = rest.iter().map(|part| part.as_ref()).collect();
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            let at_top = rest == Path::new("manifest.json") || rest == Path::new("schema.cql");
+            let disk = if at_top { Path::new("") } else { Path::new(data_dir.file_name().unwrap_or_default()) };
+            files.insert(disk.join(keyspace.as_ref()).join(table.as_ref()).join(rest));
+        }
+    }
+    files
+}
+
+/// A write, flush and compaction load, and a backup every moment. Each must be complete and proven; nothing may stay
+/// behind; and the last one must hold every row of each flush that was over before it began, and no row that was
+/// deleted before.
+fn backups_under_load(flavour: &'static Flavour, backups: u64) -> anyhow::Result<()> {
+    const TABLES: u64 = 3;
+    let story = Story::begin(flavour)?;
+    let (agent, repository) = (&story.agent, &story.repository.root);
+    let (node, cql) = story.start()?;
+    cql.execute("CREATE KEYSPACE load WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")?;
+    for table in 0..TABLES {
+        // Cassandra itself flushes each table several times a second, and compacts any two SSTables.
+        cql.execute(&format!(
+            "CREATE TABLE load.steady_{table} (bucket int, id bigint, body text, PRIMARY KEY (bucket, id)) \
+             WITH memtable_flush_period_in_ms = {} AND gc_grace_seconds = 0 \
+             AND compaction = {{'class': 'SizeTieredCompactionStrategy', 'min_threshold': 2}}",
+            150 + table * 70
+        ))?;
+    }
+    cql.execute("CREATE INDEX steady_body ON load.steady_0 (body)")?;
+
+    let stop = AtomicBool::new(false);
+    let (written, flushed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let started = Instant::now();
+    let expected = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write_until(&cql, TABLES, &stop, &written));
+        let flusher = scope.spawn(|| {
+            let mut compact = false;
+            while !stop.load(Ordering::Relaxed) {
+                let before = written.load(Ordering::SeqCst);
+                node.nodetool(&["flush", "load"])?;
+                flushed.store(before, Ordering::SeqCst);
+                if compact {
+                    node.nodetool(&["compact", "load"])?;
+                }
+                compact = !compact;
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            anyhow::Ok(())
+        });
+        let run = || {
+            let mut expected = 0;
+            for number in 0..backups {
+                expected = flushed.load(Ordering::SeqCst);
+                let backup = args![
+                    "backup",
+                    "--cassandra-yaml",
+                    node.yaml(),
+                    "--repository",
+                    repository,
+                    // All tables now and then: the last one is restored.
+                    "--keyspace",
+                    if number % 20 == 0 || number + 1 == backups { "*" } else { "load" },
+                ];
+                let id = agent.backup(&backup).with_context(|| format!("backup {number}"))?;
+                let left = transient_links(node.dir());
+                ensure!(left.is_empty(), "backup {number} left links behind: {left:?}");
+                agent
+                    .expect(0, &args!["verify", id, "--repository", repository])
+                    .with_context(|| format!("backup {number}"))?;
+            }
+            Ok(expected)
+        };
+        let expected = run();
+        stop.store(true, Ordering::Relaxed);
+        let threads = [writer.join(), flusher.join()];
+        for thread in threads {
+            thread.map_err(|_| anyhow::anyhow!("a thread of the load panicked"))??;
+        }
+        expected
+    })?;
+    let total = story.repository.check_complete()?;
+    ensure!(total == usize::try_from(backups)?, "{total} manifests after {backups} backups");
+    ensure!(expected > 0, "no flush was over before the last backup");
+    eprintln!(
+        "{}: {backups} backups in {:.0?}, {} rows written, {expected} to be found",
+        flavour.name,
+        started.elapsed(),
+        written.load(Ordering::SeqCst),
+    );
+
+    drop(cql);
+    let (node, cql) = story.start_over(node)?;
+    for table in 0..TABLES {
+        let mut found = BTreeSet::new();
+        for row in cql.rows(&format!("SELECT id FROM load.steady_{table}"))? {
+            found.insert(row);
+        }
+        for id in 0..expected {
+            let there = found.contains(&format!("id=BigInt({id})"));
+            let deleted = is_deleted(id, expected);
+            ensure!(there || is_deleted(id, u64::MAX), "steady_{table}: row {id} of a flushed write is missing");
+            ensure!(!there || !deleted, "steady_{table}: row {id} was deleted and is back");
+        }
+    }
+    node.stop()
+}
+
+/// Rows are deleted this long after they were written.
+const DELETED_AFTER: u64 = 60;
+
+/// True if row `id` has been deleted when rows up to `end` have been written.
+fn is_deleted(id: u64, end: u64) -> bool {
+    id % 10 == 0 && id.saturating_add(DELETED_AFTER) < end
+}
+
+fn write_until(cql: &Cql, tables: u64, stop: &AtomicBool, written: &AtomicU64) -> anyhow::Result<()> {
+    let mut id = 0_u64;
+    while !stop.load(Ordering::Relaxed) {
+        for table in 0..tables {
+            let body = schema::prose(schema::scramble(id), 20);
+            cql.execute(&format!(
+                "INSERT INTO load.steady_{table} (bucket, id, body) VALUES ({}, {id}, '{body}')",
+                id % 16
+            ))?;
+            if let Some(old) = id.checked_sub(DELETED_AFTER).filter(|old| old % 10 == 0) {
+                cql.execute(&format!("DELETE FROM load.steady_{table} WHERE bucket = {} AND id = {old}", old % 16))?;
+            }
+        }
+        id += 1;
+        written.store(id, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    Ok(())
+}
+
+/// Versions of all SSTables below the data directories, outside of snapshots.
+fn versions_in(data_dirs: &[PathBuf]) -> BTreeSet<String> {
+    let mut versions = BTreeSet::new();
+    for data_dir in data_dirs {
+        for entry in walkdir::WalkDir::new(data_dir).into_iter().flatten() {
+            let name = entry.file_name().to_string_lossy();
+            if let Some((version, _)) = name.split_once('-').filter(|_| name.ends_with("-Data.db")) {
+                versions.insert(version.to_owned());
+            }
+        }
+    }
+    versions
+}
+
+fn errors_in_log(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let log = fs::read_to_string(dir.join("log/system.log"))?;
+    Ok(log.lines().filter(|line| line.starts_with("ERROR") || line.contains("orrupt")).map(str::to_owned).collect())
+}
