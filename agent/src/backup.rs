@@ -18,12 +18,13 @@ use crate::manifest::commit::{Heading, commit};
 use crate::manifest::model::{Manifest, NodeFacts};
 use crate::node::lock::NodeLock;
 use crate::node::{self, Node, Table};
+use crate::progress::{self, Progress};
 use crate::selection::Selection;
 use crate::snapshot::{self, Base, Snapshot, TRANSIENT_PREFIX};
 use crate::state::UnfinishedNote;
 use crate::store::Store;
 use crate::time;
-use crate::upload::{self, Progress};
+use crate::upload;
 
 /// How many earlier manifests are searched for a table that the last backup did not have.
 const BASES_MAX: usize = 16;
@@ -74,7 +75,7 @@ impl Job {
             None => Bases { store, node: self.node.clone(), entries: Vec::new(), read: BTreeMap::new() },
         };
         let based_on = bases.latest().map(|entry| entry.id.clone()).filter(|_| !self.new_epoch);
-        let (_, snapshot) = self.take(bases, "dry-run", true).await?;
+        let (_, snapshot) = self.take(bases, "dry-run", true, Arc::default()).await?;
         Ok(Forecast { snapshot, based_on })
     }
 
@@ -87,50 +88,52 @@ impl Job {
         let _lock = NodeLock::take(&self.node.data_directories)?;
         let repository = Repository::open_or_create(&store).await?;
         let note = UnfinishedNote::leave(&self.state_dir, repository.repository_id, &self.node.name);
-        let job = Arc::new(self);
+        let progress = Arc::<Progress>::default();
+        let signals = progress::stop_on_signals(progress.clone())?;
         let mut attempt = 1;
-        loop {
-            match job.clone().attempt(store.clone(), note.was_there() || attempt > 1, &watch).await {
-                Ok(manifest) => {
-                    note.clear();
-                    return Ok(manifest);
-                }
-                Err(error) if attempt < ATTEMPTS_MAX && job.keep_snapshot.is_none() && links_vanished(&error) => {
+        let outcome = loop {
+            let list_existing = note.was_there() || attempt > 1;
+            match self.attempt(store.clone(), list_existing, progress.clone(), &watch).await {
+                Err(error) if attempt < ATTEMPTS_MAX && self.keep_snapshot.is_none() && links_vanished(&error) => {
                     tracing::warn!("somebody removed our links ({error:#}); looking again");
                     attempt += 1;
                 }
-                Err(error) => return Err(error),
+                outcome => break outcome,
             }
-        }
+        };
+        signals.abort();
+        let manifest = outcome?;
+        note.clear();
+        Ok(manifest)
     }
 
     async fn attempt(
-        self: Arc<Self>,
+        &self,
         store: Arc<dyn Store>,
         list_existing: bool,
+        progress: Arc<Progress>,
         watch: &impl Fn(&Snapshot, Arc<Progress>),
     ) -> anyhow::Result<Manifest> {
         let started = time::now();
         let id = BackupId::new(started);
-        let bases = Bases::find(store.clone(), &self.node).await?;
-        let latest_epoch = match bases.latest() {
-            Some(entry) => Some(bases.catalog().manifest(entry).await?.epoch),
-            None => None,
-        };
+        let mut bases = Bases::find(store.clone(), &self.node).await?;
+        let latest_epoch = bases.read(0).await?.map(|manifest| manifest.epoch);
         let epoch = latest_epoch.map_or(0, |epoch| if self.new_epoch { epoch + 1 } else { epoch });
-        let (bases, mut snapshot) = self.take(bases, &format!("{TRANSIENT_PREFIX}{id}"), false).await?;
+        let (bases, mut snapshot) =
+            self.take(bases, &format!("{TRANSIENT_PREFIX}{id}"), false, progress.clone()).await?;
         if snapshot.tables.is_empty() && snapshot.dropped.is_empty() {
             bail!("the selection ({}) matches no table of this node; nothing was stored", self.selection.text());
         }
+        let name = self.node.name.clone();
         let mut context =
-            upload::Context::new(store.clone(), self.node.name.clone(), epoch, self.compress, self.parallel);
+            upload::Context::new(store.clone(), name, epoch, self.compress, self.parallel, progress.clone());
         if list_existing && snapshot.tables.iter().any(|table| !table.fresh.is_empty()) {
             context.list_existing().await?;
         }
         let context = Arc::new(context);
-        watch(&snapshot, context.progress.clone());
-        let guard = watch_space(&self.node.data_directories, self.min_free, context.progress.clone())?;
-        let based_on = bases.latest_manifest();
+        watch(&snapshot, progress.clone());
+        let guard = watch_space(&self.node.data_directories, self.min_free, progress)?;
+        let based_on = if self.new_epoch { None } else { bases.latest_manifest() };
         let uploaded = upload::upload(&snapshot, based_on, context.clone()).await;
         guard.abort();
         let uploaded = uploaded?;
@@ -146,7 +149,7 @@ impl Job {
             },
             started,
             selection: &self.selection,
-            based_on: if self.new_epoch { None } else { based_on.map(|manifest| manifest.backup_id.clone()) },
+            based_on: based_on.map(|manifest| manifest.backup_id.clone()),
             dropped: std::mem::take(&mut snapshot.dropped),
             notices: std::mem::take(&mut snapshot.notices),
             not_covered: vec![
@@ -160,7 +163,13 @@ impl Job {
     }
 
     /// Takes the snapshot on a thread that may block.
-    async fn take(&self, mut bases: Bases, transient: &str, dry_run: bool) -> anyhow::Result<(Bases, Snapshot)> {
+    async fn take(
+        &self,
+        mut bases: Bases,
+        transient: &str,
+        dry_run: bool,
+        progress: Arc<Progress>,
+    ) -> anyhow::Result<(Bases, Snapshot)> {
         let runtime = Handle::current();
         let started = time::now();
         let (node, selection) = (self.node.clone(), self.selection.clone());
@@ -175,6 +184,7 @@ impl Job {
                 keep: keep.as_deref(),
                 started,
                 dry_run,
+                progress: &progress,
             };
             let mut base = |table: &Table| {
                 if new_epoch { Ok(None) } else { runtime.block_on(bases.of(table)) }
@@ -220,6 +230,16 @@ impl Bases {
         self.entries.first()
     }
 
+    /// A manifest by its number, newest first; read once.
+    async fn read(&mut self, number: usize) -> anyhow::Result<Option<&Manifest>> {
+        let Some(entry) = self.entries.get(number) else { return Ok(None) };
+        if !self.read.contains_key(&number) {
+            let manifest = self.catalog().manifest(entry).await?;
+            self.read.insert(number, manifest);
+        }
+        Ok(self.read.get(&number))
+    }
+
     fn latest_manifest(&self) -> Option<&Manifest> {
         self.read.get(&0)
     }
@@ -227,15 +247,11 @@ impl Bases {
     /// The table's part in the newest backup that has the table, within the epoch of the newest.
     async fn of(&mut self, table: &Table) -> anyhow::Result<Option<Base>> {
         let directory = table.directory_name();
+        let Some(epoch) = self.read(0).await?.map(|newest| newest.epoch) else { return Ok(None) };
         for number in 0..self.entries.len() {
-            if !self.read.contains_key(&number) {
-                let manifest = self.catalog().manifest(&self.entries[number]).await?;
-                self.read.insert(number, manifest);
-            }
-            let manifest = &self.read[&number];
-            if self.read.get(&0).is_some_and(|newest| newest.epoch != manifest.epoch) {
+            let Some(manifest) = self.read(number).await?.filter(|manifest| manifest.epoch == epoch) else {
                 return Ok(None);
-            }
+            };
             let entry =
                 manifest.tables.iter().find(|entry| entry.keyspace == table.keyspace && entry.directory == directory);
             let Some(entry) = entry else { continue };

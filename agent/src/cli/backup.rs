@@ -14,10 +14,10 @@ use crate::backup::{Forecast, Job};
 use crate::config::Config;
 use crate::error::{Outcome, usage};
 use crate::manifest::Manifest;
+use crate::progress::Progress;
 use crate::snapshot::{Snapshot, TRANSIENT_PREFIX};
 use crate::store;
 use crate::time::Stopwatch;
-use crate::upload::Progress;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -46,6 +46,7 @@ pub struct Options {
 struct Document<'a> {
     repository: String,
     seconds: f64,
+    kept_snapshot: Option<&'a str>,
     #[serde(flatten)]
     manifest: &'a Manifest,
 }
@@ -57,6 +58,7 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     {
         return Err(usage(format!("`{tag}` is no tag for a snapshot: no slash, and not `{TRANSIENT_PREFIX}…`")));
     }
+    let kept = keep_snapshot.clone();
     let job = Job {
         node: node.find(config)?,
         selection: selection.parse(&config.selection)?,
@@ -75,7 +77,12 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     }
     let watch_clock = Stopwatch::start();
     let manifest = job.run(store.clone(), |snapshot, progress| watch(global, snapshot, progress)).await?;
-    let document = Document { repository: store.to_string(), seconds: watch_clock.seconds(), manifest: &manifest };
+    let document = Document {
+        repository: store.to_string(),
+        seconds: watch_clock.seconds(),
+        kept_snapshot: kept.as_deref(),
+        manifest: &manifest,
+    };
     output::result(global, &document, || text(&document))?;
     let lost: Vec<String> = manifest
         .tables
@@ -108,7 +115,7 @@ fn text(document: &Document<'_>) -> String {
         output::duration(document.seconds)
     );
     let _ = match (&manifest.based_on, manifest.added.sstables) {
-        (Some(base), 0) => writeln!(text, "nothing new since {base}: nothing was linked, read or sent"),
+        (Some(base), 0) => writeln!(text, "nothing new since {base}: nothing was read or sent"),
         (Some(base), _) => writeln!(
             text,
             "new since {base}: {}, {} ({} stored)",
@@ -118,6 +125,12 @@ fn text(document: &Document<'_>) -> String {
         ),
         (None, _) => writeln!(text, "first of its epoch: {} stored", output::bytes(manifest.added.stored_bytes)),
     };
+    if let Some(tag) = document.kept_snapshot {
+        let _ = writeln!(
+            text,
+            "snapshot {tag} of these tables is kept on the node; `nodetool clearsnapshot -t {tag}` removes it"
+        );
+    }
     text += &show::remarks(manifest);
     text
 }

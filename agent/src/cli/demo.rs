@@ -188,7 +188,7 @@ impl Demo<'_> {
                 if dropped == 0 {
                     String::new()
                 } else {
-                    format!(" ({dropped} directories of dropped tables were left out)")
+                    format!(" ({} of dropped tables left out)", output::count(dropped as u64, "directory"))
                 }
             ),
         );

@@ -49,7 +49,7 @@ impl SSTableFiles {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error).with_context(|| entry.path().display().to_string()),
             };
-            if metadata.is_file() && !entry.path().extension().is_some_and(|extension| extension == "tmp") {
+            if metadata.is_file() {
                 found.entry(descriptor).or_default().insert(component, metadata.len());
             }
         }
@@ -268,9 +268,8 @@ impl<'a> State<'a> {
     }
 
     fn index_walked(&mut self, walker: IndexWalker) {
-        let mut facts = walker.finish();
-        self.findings.append(&mut facts.findings.clone());
-        facts.findings.truncate(1);
+        let facts = walker.finish();
+        self.findings.extend(facts.findings.iter().cloned());
         self.index = Some(facts);
     }
 
@@ -300,7 +299,7 @@ impl<'a> State<'a> {
         // What the chunks and the sums of Data.db are is known now; the facts about them are needed once more later.
         let chunks = match (&self.compression_info, &self.crc) {
             (Some((info, source)), _) => Chunks::Compressed(info.clone(), source),
-            (None, Some((crc, source))) => Chunks::Plain(crc.clone(), source),
+            (None, Some((crc, source))) => Chunks::Plain(*crc, source),
             (None, None) => Chunks::Unknown,
         };
         let digest = if self.files.descriptor.version.is_parsable() { self.digest } else { None };
@@ -332,7 +331,7 @@ impl<'a> State<'a> {
     }
 
     fn finish(mut self) -> Inspection {
-        let mut facts = SetFacts::new(self.files.descriptor.clone(), self.files.lengths.clone());
+        let mut facts = SetFacts::new(self.files.descriptor, self.files.lengths.clone());
         facts.toc = self.toc.as_ref();
         facts.statistics = self.statistics.as_ref();
         facts.compression_info = self.compression_info.as_ref().map(|(info, _)| info);

@@ -18,6 +18,7 @@ use crate::node::dropped::{self, SchemaIds};
 use crate::node::live::{self, LiveSSTable, OpenPlace};
 use crate::node::tables::{self, notice, remark};
 use crate::node::{Node, Table};
+use crate::progress::Progress;
 use crate::selection::Selection;
 
 /// What a snapshot is to contain.
@@ -37,6 +38,8 @@ pub struct Request<'a> {
     pub started: Timestamp,
     /// Only look; link nothing.
     pub dry_run: bool,
+    /// Asked between two tables whether to go on.
+    pub progress: &'a Progress,
 }
 
 /// The part of a table in the backup that is built upon.
@@ -153,6 +156,7 @@ pub fn take(
     }
     let schema = SchemaIds::read(&scan.tables);
     for table in selected {
+        request.progress.check()?;
         if !request.include_dropped
             && let Some(evidence) = schema.dropped(table)
         {
@@ -536,9 +540,7 @@ fn make_dir(table: &std::path::Path, name: &str, index: Option<&str>) -> fs::Res
 /// Links or copies one file; returns what lies in the target now.
 fn link_one(from: &Dir, to: &Dir, name: &str, component: &Component, copies: &mut bool) -> fs::Result<FileStat> {
     // TOC.txt is appended in place by index builds: a link would change under our eyes.
-    if *component == Component::Toc {
-        from.copy_child_to(name, to)?;
-    } else if *copies {
+    if *component == Component::Toc || *copies {
         from.copy_child_to(name, to)?;
     } else {
         match from.link_child_to(name, to) {

@@ -10,9 +10,8 @@ mod one;
 mod outgoing;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use futures::TryStreamExt;
@@ -25,6 +24,7 @@ use crate::inspect::SSTableFiles;
 use crate::inspect::reader::Buffers;
 use crate::manifest::Manifest;
 use crate::manifest::model::{DamagedSSTable, StoredSSTable, TableEntry};
+use crate::progress::Progress;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::store::key::{self, NodeName, ObjectKey, Root};
 use crate::store::{Depth, Listed, Store};
@@ -57,33 +57,16 @@ pub struct Context {
     budget: Arc<Semaphore>,
 }
 
-/// How far a run is, for those who watch, and whether it should go on, for those who work.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Plain bytes read.
-    pub bytes: AtomicU64,
-    stop: AtomicBool,
-    reason: std::sync::OnceLock<String>,
-}
-
-impl Progress {
-    /// Ends the run cleanly: nothing more is sent.
-    pub fn stop(&self, reason: String) {
-        let _ = self.reason.set(reason);
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        if self.stop.load(Ordering::Relaxed) {
-            anyhow::bail!("{}", self.reason.get().map_or("the backup was stopped", String::as_str));
-        }
-        Ok(())
-    }
-}
-
 impl Context {
     /// A context on the present runtime.
-    pub fn new(store: Arc<dyn Store>, node: NodeName, epoch: u32, compress: Compress, parallel: usize) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        node: NodeName,
+        epoch: u32,
+        compress: Compress,
+        parallel: usize,
+        progress: Arc<Progress>,
+    ) -> Self {
         Self {
             store,
             node,
@@ -91,7 +74,7 @@ impl Context {
             compress,
             parallel,
             existing: BTreeMap::new(),
-            progress: Arc::default(),
+            progress,
             runtime: Handle::current(),
             buffers: Buffers::default(),
             budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
@@ -129,9 +112,10 @@ impl Uploaded {
 
 /// Stores every SSTable that the snapshot links, and a part for every table.
 pub async fn upload(snapshot: &Snapshot, base: Option<&Manifest>, context: Arc<Context>) -> anyhow::Result<Uploaded> {
+    let in_base = base.iter().flat_map(|base| &base.tables);
     let mut run = Run {
         snapshot,
-        base,
+        in_base: in_base.map(|entry| ((entry.keyspace.as_str(), entry.directory.as_str()), entry)).collect(),
         context: context.clone(),
         sstables: JoinSet::new(),
         parts: JoinSet::new(),
@@ -153,7 +137,8 @@ pub async fn upload(snapshot: &Snapshot, base: Option<&Manifest>, context: Arc<C
 
 struct Run<'a> {
     snapshot: &'a Snapshot,
-    base: Option<&'a Manifest>,
+    /// Tables of the backup that is built upon, by keyspace and directory.
+    in_base: HashMap<(&'a str, &'a str), &'a TableEntry>,
     context: Arc<Context>,
     sstables: JoinSet<anyhow::Result<(usize, StoredSSTable)>>,
     parts: JoinSet<anyhow::Result<(usize, TableEntry)>>,
@@ -208,14 +193,12 @@ impl Run<'_> {
             return Ok(());
         }
         let Some(fresh) = self.results.remove(&number) else { return Ok(()) };
-        let base = self.base.and_then(|base| {
-            let directory = table.table.directory_name();
-            base.tables.iter().find(|entry| entry.keyspace == table.table.keyspace && entry.directory == directory)
-        });
+        let directory = table.table.directory_name();
+        let base = self.in_base.get(&(table.table.keyspace.as_str(), directory.as_str()));
         if let (true, Some(base)) = (table.is_unchanged, base)
             && base.part == table.base
         {
-            self.entries.insert(number, TableEntry { added: Default::default(), ..base.clone() });
+            self.entries.insert(number, TableEntry { added: Default::default(), ..TableEntry::clone(base) });
             return Ok(());
         }
         while self.parts.len() >= PARTS_AT_A_TIME {

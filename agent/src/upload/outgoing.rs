@@ -100,7 +100,7 @@ impl<'a> Outgoing<'a> {
             item.index.as_deref(),
             identity,
         )?;
-        let (frames, pack) = (Frames::new()?, Pack::new());
+        let (frames, pack) = (Frames::new()?, Pack::default());
         Ok(Self { context, item, directory, frames, pack, sent: Vec::new(), open: None })
     }
 
@@ -150,7 +150,7 @@ impl<'a> Outgoing<'a> {
     /// Makes all objects exist; the inspection has proven their bytes.
     pub fn finish(mut self, inspection: &Inspection) -> anyhow::Result<Vec<StoredFile>> {
         self.close();
-        let pack = std::mem::replace(&mut self.pack, Pack::new());
+        let pack = std::mem::take(&mut self.pack);
         let pack_key = if pack.is_empty() {
             None
         } else {

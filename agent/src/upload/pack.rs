@@ -20,12 +20,13 @@ impl std::fmt::Debug for Pack {
     }
 }
 
-impl Pack {
-    /// An empty tar.
-    pub fn new() -> Self {
+impl Default for Pack {
+    fn default() -> Self {
         Self { tar: tar::Builder::new(Vec::new()) }
     }
+}
 
+impl Pack {
     /// Appends a member; returns the offset of its first byte in the tar.
     pub fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<u64> {
         let mut header = tar::Header::new_gnu();
@@ -79,7 +80,7 @@ mod tests {
         let long = format!("SAI+aa+{}+TermsData.db", "x".repeat(150));
         let members =
             [("Data.db", vec![1; 1000]), ("Rows.db", vec![]), (long.as_str(), vec![2; 512]), ("TOC.txt", vec![3; 7])];
-        let mut pack = Pack::new();
+        let mut pack = Pack::default();
         let offsets: Vec<u64> =
             members.iter().map(|(name, bytes)| pack.append(name, bytes).expect("appended")).collect();
         let (tar, hash) = pack.finish().expect("finished");

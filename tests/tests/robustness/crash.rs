@@ -1,0 +1,167 @@
+//! The power goes at each durability step of a backup and of a restore. Afterwards no manifest names what is not
+//! there, no file has a final name without its proven bytes, and the same command, run again, finishes the work and
+//! leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use helenus_tests::agent::{Agent, transient_links};
+
+use crate::node::{Small, assert_same, contents, copy_tree};
+
+/// Up to this number of passings of one step, the power goes at each of them; beyond, at the first and the last ones
+/// and at some between.
+const PASSINGS_EACH: usize = 16;
+
+/// All `name:n` at which a run can be stopped.
+fn steps(agent: &Agent, arguments: &[OsString], list: &Path) -> Vec<String> {
+    agent.with("HELENUS_FAIL_LIST", list).expect(0, arguments).expect("the run without a failure");
+    let mut passings = BTreeMap::<String, usize>::new();
+    for line in fs::read_to_string(list).expect("the list of steps").lines() {
+        *passings.entry(line.to_owned()).or_default() += 1;
+    }
+    let mut steps = Vec::new();
+    for (name, count) in passings {
+        for passing in 1..=count {
+            let is_edge = passing <= 4 || passing + 4 > count;
+            if count <= PASSINGS_EACH || is_edge || passing % (count / 8) == 0 {
+                steps.push(format!("{name}:{passing}"));
+            }
+        }
+    }
+    steps
+}
+
+/// Runs `story` for each step, two at a time; returns how many of them did kill the process.
+fn at_each(steps: &[String], story: impl Fn(&str) -> bool + Sync) -> usize {
+    let (next, killed) = (Mutex::new(steps.iter()), Mutex::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(step) = next.lock().expect("not poisoned").next() else { break };
+                    if story(step) {
+                        *killed.lock().expect("not poisoned") += 1;
+                    }
+                }
+            });
+        }
+    });
+    killed.into_inner().expect("not poisoned")
+}
+
+fn backup_dies_at_each_step(more: &[&str]) {
+    let first = Small::new().expect("a node");
+    let mut arguments = first.backup();
+    arguments.extend(more.iter().map(OsString::from));
+    let steps = steps(&first.agent, &arguments, &first.work.path().join("steps"));
+    assert!(steps.len() > 20, "few steps: {steps:?}");
+    let killed = at_each(&steps, |step| {
+        let small = Small::new().expect("a node");
+        let mut arguments = small.backup();
+        arguments.extend(more.iter().map(OsString::from));
+        let output = small.agent.with("HELENUS_FAIL_AT", step).run(&arguments).expect("the run ends");
+        assert!(output.was_killed() || output.success(), "{step}: {output}");
+        small.repository.check_complete().unwrap_or_else(|error| panic!("{step}: {error:#}"));
+
+        small.agent.expect(0, &small.backup()).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+        let left = transient_links(&small.data());
+        assert!(left.is_empty(), "{step}: {left:?} is left behind");
+        let manifests = small.repository.check_complete().unwrap_or_else(|error| panic!("{step}: {error:#}"));
+        assert!(manifests >= 1, "{step}: no manifest");
+        let restored = small.work.path().join("restored");
+        small.agent.expect(0, &small.restore(&restored)).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+        assert_same(&small.expected().expect("files"), &contents(&restored).expect("files"), step);
+        output.was_killed()
+    });
+    assert!(killed * 10 > steps.len() * 8, "{killed} of {} steps were reached", steps.len());
+}
+
+#[test]
+fn a_backup_dies_at_each_step() {
+    backup_dies_at_each_step(&[]);
+}
+
+#[test]
+fn a_backup_that_keeps_a_snapshot_dies_at_each_step() {
+    backup_dies_at_each_step(&["--keep-snapshot", "kept"]);
+}
+
+#[test]
+fn a_second_backup_dies_at_each_step() {
+    let prepare = || {
+        let small = Small::new().expect("a node");
+        let held_back = small.work.path().join("held-back");
+        let visits = small.table_dir("visits");
+        // The second backup has something to add, and something is gone.
+        copy_tree(&visits, &held_back, &|name| name.starts_with("oa-")).expect("a copy");
+        for path in helenus_tests::repository::files_below(&visits).expect("files") {
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("oa-")) {
+                fs::remove_file(path).expect("removed");
+            }
+        }
+        small.agent.expect(0, &small.backup()).expect("the first backup");
+        copy_tree(&held_back, &visits, &|_| true).expect("a copy");
+        for path in helenus_tests::repository::files_below(&visits).expect("files") {
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nb-")) {
+                fs::remove_file(path).expect("removed");
+            }
+        }
+        small
+    };
+    let first = prepare();
+    let steps = steps(&first.agent, &first.backup(), &first.work.path().join("steps"));
+    let killed = at_each(&steps, |step| {
+        let small = prepare();
+        let before = small.repository.objects().expect("objects");
+        let output = small.agent.with("HELENUS_FAIL_AT", step).run(&small.backup()).expect("the run ends");
+        assert!(output.was_killed() || output.success(), "{step}: {output}");
+        let manifests = small.repository.check_complete().unwrap_or_else(|error| panic!("{step}: {error:#}"));
+        assert!(manifests >= 1, "{step}: the first backup is gone");
+        let after = small.repository.objects().expect("objects");
+        for (key, hash) in &before {
+            assert_eq!(after.get(key), Some(hash), "{step}: {} was changed", key.display());
+        }
+        small.agent.expect(0, &small.backup()).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+        assert!(transient_links(&small.data()).is_empty(), "{step}: links are left behind");
+        let restored = small.work.path().join("restored");
+        small.agent.expect(0, &small.restore(&restored)).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+        assert_same(&small.expected().expect("files"), &contents(&restored).expect("files"), step);
+        output.was_killed()
+    });
+    assert!(killed * 10 > steps.len() * 8, "{killed} of {} steps were reached", steps.len());
+}
+
+#[test]
+fn a_restore_dies_at_each_step() {
+    let small = Small::new().expect("a node");
+    small.agent.expect(0, &small.backup()).expect("a backup");
+    let expected = small.expected().expect("files");
+    let count_in = small.work.path().join("counted");
+    let steps = steps(&small.agent, &small.restore(&count_in), &small.work.path().join("steps"));
+    assert!(steps.len() > 10, "few steps: {steps:?}");
+    let killed = at_each(&steps, |step| {
+        let target = small.work.path().join(format!("restored at {}", step.replace(':', " ")));
+        let output = small.agent.with("HELENUS_FAIL_AT", step).run(&small.restore(&target)).expect("the run ends");
+        assert!(output.was_killed() || output.success(), "{step}: {output}");
+        // What has its final name has its final bytes.
+        for (path, bytes) in contents(&target).expect("files") {
+            assert!(expected.get(&path) == Some(&bytes), "{step}: {} is not what it should be", path.display());
+        }
+        small.agent.expect(0, &small.restore(&target)).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+        assert_same(&expected, &contents(&target).expect("files"), step);
+        let hidden: Vec<_> = fs::read_dir(&target)
+            .expect("the target")
+            .flatten()
+            .map(|entry| entry.file_name())
+            .filter(|name| name.to_string_lossy().starts_with('.'))
+            .collect();
+        assert!(hidden.is_empty(), "{step}: {hidden:?} is left behind");
+        fs::remove_dir_all(&target).expect("removed");
+        output.was_killed()
+    });
+    assert!(killed * 10 > steps.len() * 8, "{killed} of {} steps were reached", steps.len());
+}

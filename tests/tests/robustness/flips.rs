@@ -1,0 +1,157 @@
+//! Every byte of every component of small SSTables, flipped, one at a time: the verification finds it, or the byte lies
+//! in a range of [`UNCOVERED`], which says why nobody can find it.
+//!
+//! Both directions are checked: a byte that is not found and not listed fails, and so does a row of the list that
+//! stands for no byte any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use helenus::inspect::reader::Buffers;
+use helenus::inspect::{Nowhere, SSTableFiles, inspect};
+use helenus_tests::repository::files_below;
+
+use crate::node::{copy_tree, sample};
+
+/// Bytes that no checksum covers and no other component repeats.
+struct Uncovered {
+    component: &'static str,
+    /// Where in the component.
+    range: &'static str,
+    /// True for a byte of the range.
+    holds: fn(&Place<'_>) -> bool,
+    reason: &'static str,
+}
+
+/// One byte of a component.
+struct Place<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+const UNCOVERED: &[Uncovered] = &[];
+
+/// One SSTable of each kind: version, table, what is special.
+const CASES: &[(&str, &str)] = &[
+    ("nb", "visits"),
+    ("oa", "visits"),
+    ("da", "visits"),
+    ("nb", "packed_not"),
+    ("oa", "packed_not"),
+    ("da", "packed_not"),
+    ("oa", "products"),
+    ("da", "products"),
+];
+
+#[test]
+fn every_flipped_byte_is_found_or_listed() {
+    let undetected = Mutex::new(BTreeMap::<(String, String), Vec<(usize, u8)>>::new());
+    let used = Mutex::new(BTreeSet::new());
+    let next = Mutex::new(CASES.iter());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some((version, table)) = next.lock().expect("not poisoned").next() else { break };
+                    flip_all(version, table, &undetected, &used);
+                }
+            });
+        }
+    });
+    let undetected = undetected.into_inner().expect("not poisoned");
+    for ((case, component), places) in &undetected {
+        eprintln!("{case} {component}: {} bytes: {}", places.len(), ranges(places));
+    }
+    assert!(undetected.is_empty(), "bytes that are neither found nor listed");
+    let used = used.into_inner().expect("not poisoned");
+    for (number, row) in UNCOVERED.iter().enumerate() {
+        assert!(used.contains(&number), "no undetected byte in {} {}: {}", row.component, row.range, row.reason);
+    }
+}
+
+fn ranges(places: &[(usize, u8)]) -> String {
+    let mut text = String::new();
+    let mut at = 0;
+    while let Some(&(first, value)) = places.get(at) {
+        let mut last = first;
+        while places.get(at + 1).is_some_and(|(offset, _)| *offset == last + 1) {
+            at += 1;
+            last += 1;
+        }
+        at += 1;
+        text.push_str(&if first == last { format!(" {first}(={value:02x})") } else { format!(" {first}-{last}") });
+    }
+    text
+}
+
+/// The smallest SSTable of a version in a table of the sample, copied to a directory of its own.
+fn smallest(version: &str, table: &str, to: &Path) -> SSTableFiles {
+    let all =
+        sample().table_dirs("shop", table).into_iter().flat_map(|dir| SSTableFiles::list(&dir).expect("a listing"));
+    let smallest = all
+        .filter(|files| files.descriptor.to_string().starts_with(version))
+        .min_by_key(SSTableFiles::bytes)
+        .expect("an SSTable of this version");
+    let prefix = format!("{}-", smallest.descriptor);
+    copy_tree(&smallest.directory, to, &|name| name.starts_with(&prefix)).expect("a copy");
+    SSTableFiles { directory: to.to_owned(), ..smallest }
+}
+
+fn flip_all(
+    version: &str,
+    table: &str,
+    undetected: &Mutex<BTreeMap<(String, String), Vec<(usize, u8)>>>,
+    used: &Mutex<BTreeSet<usize>>,
+) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let files = smallest(version, table, dir.path());
+    let buffers = Buffers::default();
+    let findings = |files: &SSTableFiles| inspect(files, &buffers, &mut Nowhere).expect("an inspection").findings;
+    let clean = findings(&files);
+    assert!(clean.is_empty(), "{version} {table} is sound, but: {clean:#?}");
+    let paths: Vec<PathBuf> = files_below(dir.path()).expect("files");
+    assert_eq!(paths.len(), files.lengths.len(), "{version} {table}");
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let component = name.splitn(4, '-').nth(3).unwrap_or_default().to_owned();
+        let good = fs::read(&path).expect("read");
+        let mut bytes = good.clone();
+        for offset in 0..good.len() {
+            // One bit, and all of them: the one may turn a letter into its other case, the other may not.
+            for mask in [1_u8 << (offset % 8), 0xff] {
+                bytes[offset] ^= mask;
+                overwrite(&path, offset, bytes[offset]);
+                let found = !findings(&files).is_empty();
+                bytes[offset] = good[offset];
+                overwrite(&path, offset, good[offset]);
+                if found {
+                    continue;
+                }
+                let place = Place { bytes: &good, offset };
+                let row = UNCOVERED.iter().position(|row| row.component == component && (row.holds)(&place));
+                match row {
+                    Some(row) => {
+                        used.lock().expect("not poisoned").insert(row);
+                    }
+                    None => {
+                        let mut undetected = undetected.lock().expect("not poisoned");
+                        let key = (format!("{version} {table}"), component.clone());
+                        let places = undetected.entry(key).or_default();
+                        if places.last() != Some(&(offset, good[offset])) {
+                            places.push((offset, good[offset]));
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(fs::read(&path).expect("read"), good, "{name} was not put back");
+    }
+}
+
+fn overwrite(path: &Path, offset: usize, byte: u8) {
+    use std::os::unix::fs::FileExt;
+    let file = fs::File::options().write(true).open(path).expect("opened");
+    file.write_all_at(&[byte], offset as u64).expect("written");
+}

@@ -1,0 +1,10 @@
+//! Damage, crashes, hostile repositories, full disks: what must hold when things go wrong. No Cassandra runs here: the
+//! SSTables are those of the sample node.
+
+mod bad_input;
+mod by_hand;
+mod crash;
+mod flips;
+mod hostile;
+mod no_space;
+mod node;
