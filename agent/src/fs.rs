@@ -393,6 +393,12 @@ pub fn rename_noreplace(from: &Path, to: &Path) -> Result<()> {
     step("rename", "renaming to", || to.to_owned(), || rename_noreplace_at(CWD, from.as_os_str(), CWD, to.as_os_str()))
 }
 
+/// Gives a file that is not durable yet its final name, in place of whatever has that name. For files that are synced
+/// together later: a crash before that leaves either of them, or none.
+pub fn settle(temporary: &Path, to: &Path) -> Result<()> {
+    step("settle", "renaming to", || to.to_owned(), || rustix::fs::rename(temporary, to))
+}
+
 /// Removes a name of a file.
 pub fn unlink(path: &Path) -> Result<()> {
     step("unlink", "removing", || path.to_owned(), || rustix::fs::unlink(path))
@@ -516,6 +522,18 @@ pub fn create_dir_durable(path: &Path, mode: u32) -> Result<()> {
         sync_dir(parent(level))?;
     }
     Ok(())
+}
+
+/// Creates `path` and what is missing above it. Durable when the file system is synced.
+pub fn create_dirs(path: &Path) -> Result<()> {
+    failpoint("mkdir")
+        .and_then(|()| std::fs::create_dir_all(path))
+        .map_err(|cause| Error::new("creating the directory", path, cause))
+}
+
+/// Creates or empties a file that is written and synced together with others.
+pub fn create(path: &Path) -> Result<File> {
+    failpoint("create").and_then(|()| File::create(path)).map_err(|cause| Error::new("creating", path, cause))
 }
 
 /// Copies `from` to the new file `to` with the same mode, and syncs the file. The name is durable when its directory

@@ -15,7 +15,7 @@ use crate::node::lock::NodeLock;
 use crate::node::running::{self, Running};
 use crate::node::{Table, tables};
 use crate::snapshot::{SNAPSHOTS, TRANSIENT_PREFIX, clear};
-use crate::store::{self, ObjectKey};
+use crate::store;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -189,7 +189,7 @@ fn state_dir(path: &Path) -> anyhow::Result<String> {
 async fn try_repository(url: &str) -> anyhow::Result<String> {
     let store = store::open(url)?;
     let known = Repository::read(store.as_ref()).await?;
-    let key = ObjectKey::new(format!("doctor/{}", uuid::Uuid::new_v4()))?;
+    let key = store::key::trial();
     store.create(&key, b"doctor".as_slice().into()).await?;
     let again = store.create(&key, b"again".as_slice().into()).await;
     let read = store::read_small(store.as_ref(), &key, 64).await;

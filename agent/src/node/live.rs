@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use helenus_sstable::component::Component;
@@ -17,6 +17,7 @@ use helenus_sstable::txn_log::{self, LOG_LENGTH_MAX, ListedFile, Record, Replica
 use super::tables::{Place, notice};
 use crate::fs::{Dir, FileStat, Kind};
 use crate::manifest::model::Notice;
+use crate::time::Stopwatch;
 
 /// A directory changes under our eyes only while something ends there; one that never settles is a fault of its own.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
@@ -88,7 +89,7 @@ struct Listing {
 
 /// Finds the SSTables that count.
 pub fn collect(places: &[OpenPlace]) -> anyhow::Result<LiveSet> {
-    let began = Instant::now();
+    let watch = Stopwatch::start();
     let mut contradictions = 0;
     loop {
         let first = list(places)?;
@@ -105,7 +106,7 @@ pub fn collect(places: &[OpenPlace]) -> anyhow::Result<LiveSet> {
                 }
             }
         }
-        if began.elapsed() > SETTLE_TIME_MAX {
+        if watch.seconds() > SETTLE_TIME_MAX.as_secs_f64() {
             let path = places.first().map(|place| place.dir.path().display().to_string()).unwrap_or_default();
             bail!("{path}: the files keep changing: no two looks in {SETTLE_TIME_MAX:?} saw the same");
         }

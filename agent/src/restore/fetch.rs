@@ -12,6 +12,7 @@ use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
 use super::object::{Decoder, Wrong, member};
+use crate::fs;
 use crate::inspect::HELD_TOTAL_BYTES_MAX;
 use crate::manifest::model::{StoredFile, StoredSSTable};
 use crate::store::{self, ObjectKey, Span, Store};
@@ -161,11 +162,10 @@ fn write(
     let Some(table) = to else { return fill(&mut std::io::sink()) };
     let path = target(sstable, file, table);
     let temporary = path.with_extension("helenus-part");
-    crate::fs::failpoint("restore_write")?;
-    let mut target = std::fs::File::create(&temporary)?;
+    let mut target = fs::create(&temporary)?;
     fill(&mut target)?;
-    crate::fs::dress(&target, file.mode, file.mtime_ns)?;
-    std::fs::rename(&temporary, &path)?;
+    fs::dress(&target, file.mode, file.mtime_ns)?;
+    fs::settle(&temporary, &path)?;
     Ok(())
 }
 

@@ -27,6 +27,9 @@ pub enum Wrong {
     /// The target could not take them.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The target's names could not be made.
+    #[error(transparent)]
+    Name(#[from] crate::fs::Error),
 }
 
 fn wrong(what: &'static str, expected: impl ToString, got: impl ToString) -> Wrong {

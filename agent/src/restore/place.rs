@@ -17,6 +17,7 @@ use super::fetch::{Fetcher, all_proven};
 use super::plan::{Plan, PlannedTable};
 use crate::catalog::Catalog;
 use crate::fs::{self, Dir};
+use crate::node::lock::NodeLock;
 use crate::node::running::{self, Running};
 use crate::selection::SelectionText;
 use crate::store::Store;
@@ -105,6 +106,7 @@ impl Restore {
     /// Fetches, proves and places everything.
     pub async fn run(self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<Plan> {
         fs::create_dir_durable(&self.plan.target, 0o755)?;
+        let _lock = NodeLock::take(std::slice::from_ref(&self.plan.target))?;
         fs::create_dir_durable(&self.staging, 0o700)?;
         fs::replace(&self.staging.join(JOURNAL), &serde_json::to_vec_pretty(&self.journal)?)?;
         let fetched = self.staging.join(FETCHED);
@@ -136,7 +138,7 @@ impl Restore {
         let mut running = JoinSet::new();
         for table in &self.plan.tables {
             let directory = self.staging.join(&table.keyspace).join(&table.directory);
-            std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+            fs::create_dirs(&directory)?;
             let Some(hash) = &table.part else { continue };
             let part = catalog.part(&self.journal.node, &table.keyspace, &table.directory, hash).await?;
             for sstable in part.sstables {
@@ -144,7 +146,7 @@ impl Restore {
                     continue;
                 }
                 if let Some(index) = &sstable.index {
-                    std::fs::create_dir_all(directory.join(index)).with_context(|| directory.display().to_string())?;
+                    fs::create_dirs(&directory.join(index))?;
                 }
                 while running.len() >= parallel {
                     joined(running.join_next().await)?;
@@ -212,10 +214,9 @@ fn place(staging: &Path, target: &Path, table: &PlannedTable, owner: &fs::FileSt
     fs::give_tree(&from, owner)?;
     fs::create_dir_durable(&keyspace, 0o755)?;
     Dir::open(&keyspace)?.give_to(owner)?;
-    match std::fs::remove_dir(&to) {
-        Ok(()) => {}
+    match fs::remove_dir(&to) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| to.display().to_string()),
+        other => other?,
     }
     fs::rename_noreplace(&from, &to)?;
     fs::sync_dir(&keyspace)?;

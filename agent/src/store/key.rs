@@ -262,6 +262,11 @@ pub fn repository_root() -> ObjectKey {
     ObjectKey("repository.json".to_owned())
 }
 
+/// `doctor/<id>`: a trial of the store's rights, removed at once.
+pub fn trial() -> ObjectKey {
+    ObjectKey(format!("doctor/{}", Uuid::new_v4()))
+}
+
 /// `manifest/`: below it lie the clusters, below them the nodes.
 pub fn manifests_root() -> KeyPrefix {
     KeyPrefix(format!("{MANIFEST}/"))

@@ -27,7 +27,7 @@ fn sstable(path: &Path) -> String {
 
 /// Spoils a node and backs it up: exit code 3, and both kinds of output contain `named`.
 fn report(small: &Small, named: &str) -> Output {
-    let output = small.agent.expect(3, &small.backup()).expect("a backup with findings");
+    let output = small.agent.expect(3, &small.backup()).unwrap_or_else(|error| panic!("{named}: {error:#}"));
     let text = format!("{}{}", output.stdout, output.stderr);
     assert!(text.contains(named), "`{named}` is not named: {output}");
     // What was found once is not forgotten by the next run.
