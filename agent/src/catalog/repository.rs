@@ -73,3 +73,29 @@ impl Repository {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[tokio::test]
+    async fn the_first_use_creates_and_the_next_ones_find() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        assert!(Repository::open(store.as_ref()).await.is_err());
+        let created = Repository::open_or_create(&store).await.expect("created");
+        assert_eq!(Repository::open_or_create(&store).await.expect("found"), created);
+        assert_eq!(Repository::open(store.as_ref()).await.expect("found"), created);
+    }
+
+    #[tokio::test]
+    async fn a_newer_format_is_refused_whatever_else_it_says() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let newer = r#"{"format": 2, "something": "else"}"#;
+        store.create(&key::repository_root(), newer.into()).await.expect("stored");
+        for outcome in [Repository::open_or_create(&store).await, Repository::open(store.as_ref()).await] {
+            let error = outcome.expect_err("a newer format").to_string();
+            assert!(error.contains("format 2") && error.contains("update helenus"), "{error}");
+        }
+    }
+}

@@ -408,3 +408,79 @@ impl StoredSSTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIRECTORY: &str = "orders-5a1c395e0b0e11ee8c990242ac120002";
+
+    fn part() -> serde_json::Value {
+        serde_json::json!({
+            "format": 1,
+            "keyspace": "shop",
+            "directory": DIRECTORY,
+            "sstables": [{
+                "sstable": "nb-1-big",
+                "data_directory": 0,
+                "files": [{
+                    "component": "Data.db",
+                    "object": "data/0/c/h/shop/t/nb-1-big-00000000-3/Data.db",
+                    "offset": 0, "stored": 3, "length": 3, "codec": "none",
+                    "crc32": "00000000", "blake3": "00".repeat(32),
+                    "mode": 420, "uid": 0, "gid": 0, "mtime_ns": 0
+                }]
+            }]
+        })
+    }
+
+    /// What is wrong with a part after one change: the field that the error names, or `json` if it is no part at all.
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut serde_json::Value), expected: Option<&str>) {
+        let mut document = part();
+        change(&mut document);
+        let checked = match serde_json::from_value::<Part>(document.clone()) {
+            Err(_) => Err("json".to_owned()),
+            Ok(part) => part.check("shop", DIRECTORY).map_err(|error| error.field),
+        };
+        assert_eq!(checked.err().as_deref(), expected, "{document}");
+    }
+
+    #[test]
+    fn names_that_would_lead_elsewhere_are_refused() {
+        check(|_| {}, None);
+        check(|part| part["format"] = 2.into(), Some("format"));
+        check(|part| part["keyspace"] = "other".into(), Some("keyspace"));
+        check(|part| part["directory"] = "../../etc".into(), Some("directory"));
+        let file = |field: &'static str, value: serde_json::Value| {
+            move |part: &mut serde_json::Value| part["sstables"][0]["files"][0][field] = value
+        };
+        for component in ["../x", "x/../../y", "Data.db/..", "/etc/passwd", "", "a\0b", "Data.db.tmp"] {
+            check(file("component", component.into()), Some("component"));
+        }
+        for object in ["../x", "/etc/passwd", "data/../../x", "data//x", "data/\u{0}", ""] {
+            check(file("object", object.into()), Some("json"));
+        }
+        check(file("object", "manifest/x".into()), Some("object"));
+        check(file("object", "damaged/x".into()), Some("object"));
+        check(file("stored", u64::MAX.into()), Some("stored"));
+        check(file("stored", 4.into()), Some("stored"));
+        check(file("crc32", "0000000g".into()), Some("json"));
+        check(file("blake3", "00".into()), Some("json"));
+        let sstable = |field: &'static str, value: serde_json::Value| {
+            move |part: &mut serde_json::Value| part["sstables"][0][field] = value
+        };
+        check(sstable("sstable", "../nb-1-big".into()), Some("component"));
+        check(sstable("sstable", "nb-1".into()), Some("component"));
+        check(sstable("index", "../x".into()), Some("index"));
+        check(sstable("index", "..".into()), Some("index"));
+        check(sstable("index", ".by_name".into()), None);
+        check(
+            |part| {
+                let file = part["sstables"][0]["files"][0].clone();
+                part["sstables"][0]["files"] = vec![file.clone(), file].into();
+            },
+            Some("component"),
+        );
+    }
+}
