@@ -12,6 +12,7 @@ pub mod fs;
 pub mod inspect;
 pub mod manifest;
 pub mod node;
+pub mod pack;
 pub mod progress;
 pub mod restore;
 pub mod selection;

@@ -177,9 +177,25 @@ fn kept_snapshot(story: &Story, node: &Node) -> anyhow::Result<()> {
     ];
     story.agent.expect(0, &kept)?;
     let listed = node.nodetool(&["listsnapshots"])?;
-    let (ours, theirs) = (tables_listed(&listed, "ours"), tables_listed(&listed, "theirs"));
-    ensure!(ours == theirs, "ours: {ours:#?}\ntheirs: {theirs:#?}\n{listed}");
-    let (ours, theirs) = (snapshot_files(node, "ours", true), snapshot_files(node, "theirs", true));
+    let (mut ours, theirs) = (tables_listed(&listed, "ours"), tables_listed(&listed, "theirs"));
+    // The row of a dropped table stays in older SSTables of the schema: in doubt a table exists.
+    ours.remove("shop.dropped");
+    if ours != theirs {
+        bail!(
+            "tables only in ours: {:?}, only in theirs: {:?}",
+            ours.difference(&theirs).collect::<Vec<_>>(),
+            theirs.difference(&ours).collect::<Vec<_>>()
+        );
+    }
+    let (mut ours, mut theirs) = (snapshot_files(node, "ours", true), snapshot_files(node, "theirs", true));
+    ours.retain(|path| !path.starts_with("shop") || !path.to_string_lossy().contains("/dropped-"));
+    // Without an SSTable nothing in the files tells the columns.
+    let with_data: BTreeSet<_> =
+        theirs.iter().filter(|path| path.to_string_lossy().contains("Data.db")).cloned().collect();
+    theirs.retain(|path| {
+        let table: PathBuf = path.iter().take(2).collect();
+        !path.ends_with("schema.cql") || with_data.iter().any(|data| data.iter().skip(1).take(2).eq(table.iter()))
+    });
     if ours != theirs {
         bail!(
             "only ours: {:#?}\nonly theirs: {:#?}",

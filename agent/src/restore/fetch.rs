@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
-use super::object::{Decoder, Wrong, member};
 use crate::fs;
 use crate::inspect::HELD_TOTAL_BYTES_MAX;
 use crate::manifest::model::{StoredFile, StoredSSTable};
+use crate::pack::unpack::{Decoder, Wrong, member};
 use crate::store::{self, ObjectKey, Span, Store};
 
 /// A tar holds what an inspection may hold, and headers; nothing that we wrote is longer.

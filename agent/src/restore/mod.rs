@@ -6,7 +6,6 @@
 //! in one step. A restore that was killed goes on where it was when the same command runs again.
 
 pub mod fetch;
-pub mod object;
 pub mod place;
 pub mod plan;
 pub mod prove;

@@ -3,9 +3,6 @@
 //! SSTables are independent of each other, so several are under way at a time; memory is bounded by a budget of bytes,
 //! not by their number. A transient link goes away as soon as its SSTable is stored.
 
-pub mod frames;
-pub mod pack;
-
 mod one;
 mod outgoing;
 mod table;
@@ -94,6 +91,20 @@ impl Context {
         }
         Ok(())
     }
+}
+
+/// One SSTable to store.
+#[derive(Debug)]
+struct Item {
+    keyspace: String,
+    table_directory: String,
+    index: Option<String>,
+    data_directory: usize,
+    /// Why nobody can tell whether the SSTable counts.
+    doubt: Option<String>,
+    /// True if the links are to be removed when the files are stored.
+    is_transient: bool,
+    files: SSTableFiles,
 }
 
 /// The tables of a snapshot, all of it stored. Only [`upload`] makes one.
@@ -220,7 +231,7 @@ impl Run<'_> {
 }
 
 /// The fresh SSTables of a table, as their links show them now.
-fn items(table: &TableSnapshot) -> anyhow::Result<Vec<one::Item>> {
+fn items(table: &TableSnapshot) -> anyhow::Result<Vec<Item>> {
     let mut items = Vec::with_capacity(table.fresh.len());
     for (number, links) in table.links.iter().enumerate() {
         let mut listed: BTreeMap<String, SSTableFiles> =
@@ -232,7 +243,7 @@ fn items(table: &TableSnapshot) -> anyhow::Result<Vec<one::Item>> {
                     format!("{}: the links to {} were removed", links.path.display(), fresh.descriptor),
                 )
             })?;
-            items.push(one::Item {
+            items.push(Item {
                 keyspace: table.table.keyspace.clone(),
                 table_directory: table.table.directory_name(),
                 index: links.index.clone(),

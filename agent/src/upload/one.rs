@@ -7,26 +7,12 @@ use anyhow::Context as _;
 use helenus_sstable::component::Component;
 use helenus_sstable::digest::Digest;
 
-use super::Context;
 use super::outgoing::Outgoing;
+use super::{Context, Item};
 use crate::fs::Dir;
-use crate::inspect::{Inspection, Nowhere, SSTableFiles, inspect};
+use crate::inspect::{Inspection, Nowhere, inspect};
 use crate::manifest::model::{StoredFile, StoredSSTable};
 use crate::store::key::Root;
-
-/// What to store.
-#[derive(Debug)]
-pub struct Item {
-    pub keyspace: String,
-    pub table_directory: String,
-    pub index: Option<String>,
-    pub data_directory: usize,
-    /// Why nobody can tell whether the SSTable counts.
-    pub doubt: Option<String>,
-    /// True if the links are to be removed when the files are stored.
-    pub is_transient: bool,
-    pub files: SSTableFiles,
-}
 
 /// Memory besides the held components: slices on their way.
 const STREAM_BYTES: u64 = 4 << 20;

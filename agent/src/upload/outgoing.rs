@@ -9,15 +9,15 @@ use helenus_sstable::component::Component;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Context;
-use super::frames::Frames;
-use super::one::Item;
-use super::pack::Pack;
+use super::{Context, Item};
 use crate::config::Compress;
 use crate::fs::Dir;
 use crate::inspect::reader::Reader;
 use crate::inspect::{Inspection, Sink};
 use crate::manifest::model::{Codec, Hex, StoredFile};
+use crate::pack::frames::Frames;
+use crate::pack::tar::Pack;
+use crate::pack::unpack;
 use crate::store::key::{KeyPrefix, ObjectKey, Root, SstableIdentity};
 use crate::store::{self, Depth, Listed, Upload, key};
 
@@ -243,7 +243,7 @@ impl<'a> Outgoing<'a> {
     /// True if the stored object has these plain bytes.
     async fn holds(&self, key: &ObjectKey, codec: Codec, hash: blake3::Hash) -> anyhow::Result<bool> {
         let stream = self.context.store.read(key, store::Span::Whole).await?;
-        Ok(crate::restore::object::hash(stream, codec).await.is_ok_and(|stored| stored == hash))
+        Ok(unpack::hash(stream, codec).await.is_ok_and(|stored| stored == hash))
     }
 
     fn send_again(&self, name: &str, component: &Component, codec: Codec) -> anyhow::Result<(ObjectKey, u64)> {

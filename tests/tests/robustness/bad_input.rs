@@ -97,8 +97,12 @@ fn one_flipped_byte() {
 }
 
 #[test]
-fn a_missing_component() {
-    damaged("nb", "Statistics.db", |path| fs::remove_file(path).expect("removed"));
+fn missing_components() {
+    for (version, component) in
+        [("nb", "Statistics.db"), ("oa", "Index.db"), ("da", "Partitions.db"), ("oa", "Data.db")]
+    {
+        damaged(version, component, |path| fs::remove_file(path).expect("removed"));
+    }
 }
 
 #[test]
@@ -117,7 +121,7 @@ fn a_version_that_nobody_knows_is_kept_as_bytes() {
 
 #[test]
 fn foreign_files() {
-    for name in ["notes of last summer.txt", "core.1234", "nb-7-big", ".hidden", "nb-1-big-Data.db.bak"] {
+    for name in ["notes of last summer.txt", "core.1234", "nb-7-big", ".hidden"] {
         let small = Small::new().expect("a node");
         let expected = small.expected().expect("files");
         fs::write(small.table_dir("visits").join(name), "Not ours.").expect("written");
@@ -129,6 +133,25 @@ fn foreign_files() {
         found.retain(|path, _| path.file_name().is_none_or(|found| found != name));
         assert_same(&expected, &found, name);
     }
+}
+
+#[test]
+fn the_rest_of_an_sstable() {
+    let small = Small::new().expect("a node");
+    let expected = small.expected().expect("files");
+    fs::write(small.table_dir("visits").join("nb-99-big-Filter.db"), "What a deletion has left.").expect("written");
+    report(&small, "nb-99-big");
+    restores_all_but(&small, &expected, "nothing");
+}
+
+/// Plugins put components of their own beside an SSTable: they belong to it, whatever is in them.
+#[test]
+fn components_that_only_a_plugin_knows() {
+    let small = Small::new().expect("a node");
+    let data = component(&small, "nb", "Data.db");
+    fs::write(data.with_file_name(format!("{}-Custom.db", sstable(&data))), "Whatever.").expect("written");
+    small.agent.expect(0, &small.backup()).expect("a backup");
+    restores_all_but(&small, &small.expected().expect("files"), "nothing");
 }
 
 #[test]

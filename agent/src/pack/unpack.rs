@@ -155,8 +155,8 @@ pub fn member<W: Write>(tar: &Bytes, file: &StoredFile, to: W) -> Result<W, Wron
         Codec::Zstd => format!("{}.zst", file.component),
     };
     // The part says where the bytes are; the tar has to agree that they are that file's.
-    let found = crate::upload::pack::member_at(tar, file.offset)
-        .map_err(|error| wrong("tar", "a tar as it was stored", error))?;
+    let found =
+        super::tar::member_at(tar, file.offset).map_err(|error| wrong("tar", "a tar as it was stored", error))?;
     match &found {
         Some((name, length)) if *name == expected && *length == file.stored => {}
         Some((name, length)) => {

@@ -11,7 +11,7 @@ const BLOCK: u64 = 512;
 
 /// A tar being built.
 pub struct Pack {
-    tar: tar::Builder<Vec<u8>>,
+    tar: ::tar::Builder<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Pack {
@@ -22,20 +22,20 @@ impl std::fmt::Debug for Pack {
 
 impl Default for Pack {
     fn default() -> Self {
-        Self { tar: tar::Builder::new(Vec::new()) }
+        Self { tar: ::tar::Builder::new(Vec::new()) }
     }
 }
 
 impl Pack {
     /// Appends a member; returns the offset of its first byte in the tar.
     pub fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<u64> {
-        let mut header = tar::Header::new_gnu();
+        let mut header = ::tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(0);
-        header.set_entry_type(tar::EntryType::Regular);
+        header.set_entry_type(::tar::EntryType::Regular);
         self.tar.append_data(&mut header, name, bytes)?;
         // A long name takes more blocks before the content, never after it.
         let end = self.tar.get_ref().len() as u64;
@@ -60,7 +60,7 @@ impl Pack {
 ///
 /// A restore reads members by the offsets of the part; this proves that tar and part speak of the same file.
 pub fn member_at(tar: &[u8], offset: u64) -> io::Result<Option<(String, u64)>> {
-    let mut archive = tar::Archive::new(tar);
+    let mut archive = ::tar::Archive::new(tar);
     for entry in archive.entries()? {
         let entry = entry?;
         if entry.raw_file_position() == offset {
