@@ -134,7 +134,7 @@ impl Job {
         watch(&snapshot, progress.clone());
         let guard = watch_space(&self.node.data_directories, self.min_free, progress)?;
         let based_on = if self.new_epoch { None } else { bases.latest_manifest() };
-        let uploaded = upload::upload(&snapshot, based_on, context.clone()).await;
+        let uploaded = upload::upload(&snapshot, context).await;
         guard.abort();
         let uploaded = uploaded?;
         let heading = Heading {
@@ -254,10 +254,10 @@ impl Bases {
             };
             let entry =
                 manifest.tables.iter().find(|entry| entry.keyspace == table.keyspace && entry.directory == directory);
-            let Some(entry) = entry else { continue };
-            let Some(hash) = entry.part.clone() else { return Ok(None) };
-            let part = self.catalog().part(&self.node.name, &table.keyspace, &directory, &hash).await?;
-            return Ok(Some(Base { hash, part }));
+            let Some(entry) = entry.cloned() else { continue };
+            let Some(hash) = &entry.part else { return Ok(None) };
+            let part = self.catalog().part(&self.node.name, &table.keyspace, &directory, hash).await?;
+            return Ok(Some(Base { entry, part }));
         }
         Ok(None)
     }

@@ -13,7 +13,7 @@ use super::schema_cql::Columns;
 use super::{SNAPSHOTS, clear};
 use crate::fs::{self, Dir, FileStat};
 use crate::inspect::reader::{Buffers, Reader};
-use crate::manifest::model::{DroppedTable, Notice, Part};
+use crate::manifest::model::{DroppedTable, Notice, Part, TableEntry};
 use crate::node::dropped::{self, SchemaIds};
 use crate::node::live::{self, LiveSSTable, OpenPlace};
 use crate::node::tables::{self, notice, remark};
@@ -45,9 +45,9 @@ pub struct Request<'a> {
 /// The part of a table in the backup that is built upon.
 #[derive(Debug, Clone)]
 pub struct Base {
-    /// Hash in the part's key.
-    pub hash: String,
-    /// The part.
+    /// The table in that backup's manifest.
+    pub entry: TableEntry,
+    /// Its part.
     pub part: Part,
 }
 
@@ -81,8 +81,8 @@ impl Drop for Snapshot {
 pub struct TableSnapshot {
     /// The table.
     pub table: Table,
-    /// Hash of the part that is built upon.
-    pub base: Option<String>,
+    /// The table in the backup that is built upon.
+    pub base: Option<TableEntry>,
     /// SSTables that are stored already.
     pub known: Vec<Known>,
     /// SSTables that are not.
@@ -241,7 +241,7 @@ impl TableRun<'_, '_> {
         };
         let mut taken = TableSnapshot {
             table: self.table.clone(),
-            base: base.as_ref().map(|base| base.hash.clone()),
+            base: base.as_ref().map(|base| base.entry.clone()),
             known: Vec::new(),
             fresh: Vec::new(),
             is_unchanged: false,

@@ -7,7 +7,7 @@ mod one;
 mod outgoing;
 mod table;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 use crate::config::Compress;
 use crate::inspect::SSTableFiles;
 use crate::inspect::reader::Buffers;
-use crate::manifest::Manifest;
 use crate::manifest::model::{DamagedSSTable, StoredSSTable, TableEntry};
 use crate::progress::Progress;
 use crate::snapshot::{Snapshot, TableSnapshot};
@@ -122,11 +121,9 @@ impl Uploaded {
 }
 
 /// Stores every SSTable that the snapshot links, and a part for every table.
-pub async fn upload(snapshot: &Snapshot, base: Option<&Manifest>, context: Arc<Context>) -> anyhow::Result<Uploaded> {
-    let in_base = base.iter().flat_map(|base| &base.tables);
+pub async fn upload(snapshot: &Snapshot, context: Arc<Context>) -> anyhow::Result<Uploaded> {
     let mut run = Run {
         snapshot,
-        in_base: in_base.map(|entry| ((entry.keyspace.as_str(), entry.directory.as_str()), entry)).collect(),
         context: context.clone(),
         sstables: JoinSet::new(),
         parts: JoinSet::new(),
@@ -148,8 +145,6 @@ pub async fn upload(snapshot: &Snapshot, base: Option<&Manifest>, context: Arc<C
 
 struct Run<'a> {
     snapshot: &'a Snapshot,
-    /// Tables of the backup that is built upon, by keyspace and directory.
-    in_base: HashMap<(&'a str, &'a str), &'a TableEntry>,
     context: Arc<Context>,
     sstables: JoinSet<anyhow::Result<(usize, StoredSSTable)>>,
     parts: JoinSet<anyhow::Result<(usize, TableEntry)>>,
@@ -204,12 +199,8 @@ impl Run<'_> {
             return Ok(());
         }
         let Some(fresh) = self.results.remove(&number) else { return Ok(()) };
-        let directory = table.table.directory_name();
-        let base = self.in_base.get(&(table.table.keyspace.as_str(), directory.as_str()));
-        if let (true, Some(base)) = (table.is_unchanged, base)
-            && base.part == table.base
-        {
-            self.entries.insert(number, TableEntry { added: Default::default(), ..TableEntry::clone(base) });
+        if let (true, Some(base)) = (table.is_unchanged, &table.base) {
+            self.entries.insert(number, TableEntry { added: Default::default(), ..base.clone() });
             return Ok(());
         }
         while self.parts.len() >= PARTS_AT_A_TIME {

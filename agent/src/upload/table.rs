@@ -27,7 +27,7 @@ impl TablePart {
             keyspace: table.table.keyspace.clone(),
             table: table.table.directory.table.clone(),
             directory: table.table.directory_name(),
-            base: table.base.clone(),
+            base: table.base.as_ref().and_then(|base| base.part.clone()),
             known: table.known.clone(),
             fresh,
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use helenus_tests::process;
+use helenus_tests::{cassandra, process};
 
 use crate::node::{Small, assert_same, contents};
 
@@ -14,6 +14,13 @@ const SCRIPT: &str = include_str!("by_hand.sh");
 
 #[test]
 fn a_restore_by_hand() {
+    for tool in ["bash", "jq", "tar", "zstd"] {
+        let found = process::run(Command::new(tool).arg("--version"), Duration::from_secs(10));
+        if found.is_err() && !cassandra::required() {
+            eprintln!("skipped: {tool} is not installed");
+            return;
+        }
+    }
     let small = Small::new().expect("a node");
     small.agent.expect(0, &small.backup()).expect("a backup");
     let script = small.work.path().join("by_hand.sh");

@@ -43,7 +43,7 @@ impl Place<'_> {
     }
 
     /// Bytes from the end of the file to this one; 1 for the last.
-    fn from_end(&self) -> usize {
+    fn bytes_left(&self) -> usize {
         self.bytes.len() - self.offset
     }
 
@@ -71,7 +71,7 @@ impl Place<'_> {
     /// The line of a text file that the byte lies in, line break included.
     fn line(&self) -> &[u8] {
         let start = self.bytes[..self.offset].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let end = self.bytes[self.offset..].iter().position(|byte| *byte == b'\n').unwrap_or(self.from_end());
+        let end = self.bytes[self.offset..].iter().position(|byte| *byte == b'\n').unwrap_or(self.bytes_left());
         &self.bytes[start..self.offset + end]
     }
 }
@@ -146,7 +146,7 @@ const UNCOVERED: &[Uncovered] = &[
     Uncovered {
         component: "Partitions.db",
         range: "position of the root",
-        holds: |place| place.from_end() <= 8,
+        holds: |place| place.bytes_left() <= 8,
         reason: "another position within the trie is plausible until the trie is walked (level rows)",
     },
     Uncovered {
@@ -169,6 +169,9 @@ const UNCOVERED: &[Uncovered] = &[
     },
 ];
 
+/// Offsets and values of bytes, by case and component.
+type Undetected = BTreeMap<(String, String), Vec<(usize, u8)>>;
+
 /// One SSTable of each kind: version, table, what is special.
 const CASES: &[(&str, &str)] = &[
     ("nb", "visits"),
@@ -183,7 +186,7 @@ const CASES: &[(&str, &str)] = &[
 
 #[test]
 fn every_flipped_byte_is_found_or_listed() {
-    let undetected = Mutex::new(BTreeMap::<(String, String), Vec<(usize, u8)>>::new());
+    let undetected = Mutex::new(Undetected::new());
     let used = Mutex::new(BTreeSet::new());
     let next = Mutex::new(CASES.iter());
     std::thread::scope(|scope| {
@@ -235,12 +238,7 @@ fn smallest(version: &str, table: &str, to: &Path) -> SSTableFiles {
     SSTableFiles { directory: to.to_owned(), ..smallest }
 }
 
-fn flip_all(
-    version: &str,
-    table: &str,
-    undetected: &Mutex<BTreeMap<(String, String), Vec<(usize, u8)>>>,
-    used: &Mutex<BTreeSet<usize>>,
-) {
+fn flip_all(version: &str, table: &str, undetected: &Mutex<Undetected>, used: &Mutex<BTreeSet<usize>>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let files = smallest(version, table, dir.path());
     let buffers = Buffers::default();
