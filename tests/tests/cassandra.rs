@@ -299,6 +299,10 @@ fn backups_under_load(flavour: &'static Flavour, backups: u64) -> anyhow::Result
         let run = || {
             let mut expected = 0;
             for number in 0..backups {
+                // At the start, so that there is something; at the end, so that the last backup has something to prove.
+                if number == 0 || number + 1 == backups {
+                    wait_for_more(&flushed)?;
+                }
                 expected = flushed.load(Ordering::SeqCst);
                 let backup = args![
                     "backup",
@@ -330,12 +334,15 @@ fn backups_under_load(flavour: &'static Flavour, backups: u64) -> anyhow::Result
     let total = story.repository.check_complete()?;
     ensure!(total == usize::try_from(backups)?, "{total} manifests after {backups} backups");
     ensure!(expected > 0, "no flush was over before the last backup");
+    let history = cql.rows("SELECT keyspace_name FROM system.compaction_history")?;
+    let compactions = history.iter().filter(|row| row.contains("\"load\"")).count();
     eprintln!(
-        "{}: {backups} backups in {:.0?}, {} rows written, {expected} to be found",
+        "{}: {backups} backups in {:.0?}, {compactions} compactions, {} rows written, {expected} to be found",
         flavour.name,
         started.elapsed(),
         written.load(Ordering::SeqCst),
     );
+    ensure!(compactions > 20, "only {compactions} compactions: that was no load");
 
     drop(cql);
     let (node, cql) = story.start_over(node)?;
@@ -352,6 +359,16 @@ fn backups_under_load(flavour: &'static Flavour, backups: u64) -> anyhow::Result
         }
     }
     node.stop()
+}
+
+/// Waits until the number grows.
+fn wait_for_more(number: &AtomicU64) -> anyhow::Result<()> {
+    let (start, before) = (Instant::now(), number.load(Ordering::SeqCst));
+    while number.load(Ordering::SeqCst) <= before {
+        ensure!(start.elapsed() < Duration::from_secs(120), "no flush was over within two minutes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Rows are deleted this long after they were written.
