@@ -88,7 +88,7 @@ fn write(dir: &Path) -> anyhow::Result<()> {
         schema::write_round(cql, Version::V4_1, 2)?;
         node.nodetool(&["flush"])?;
         // Flushes use LZ4 where the table's compressor is slow: only compaction writes Deflate and Zstd here.
-        node.nodetool(&["compact", "shop", "packed_deflate", "packed_zstd", "readings"])?;
+        node.nodetool(&["compact", "shop", "packed_deflate", "packed_zstd", "packed_not", "readings"])?;
         cql.execute("TRUNCATE shop.truncated")?;
         cql.execute("DROP TABLE shop.dropped")
     })?;

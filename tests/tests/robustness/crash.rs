@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -35,21 +36,26 @@ fn steps(agent: &Agent, arguments: &[OsString], list: &Path) -> Vec<String> {
     steps
 }
 
-/// Runs `story` for each step, two at a time; returns how many of them did kill the process.
+/// Runs `story` for each step, two at a time; returns how many of them did kill the process. Fails with the list of
+/// all steps whose story failed, for the pattern in it says more than the first of them.
 fn at_each(steps: &[String], story: impl Fn(&str) -> bool + Sync) -> usize {
-    let (next, killed) = (Mutex::new(steps.iter()), Mutex::new(0));
+    let (next, killed, failed) = (Mutex::new(steps.iter()), Mutex::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let Some(step) = next.lock().expect("not poisoned").next() else { break };
-                    if story(step) {
-                        *killed.lock().expect("not poisoned") += 1;
+                    match catch_unwind(AssertUnwindSafe(|| story(step))) {
+                        Ok(true) => *killed.lock().expect("not poisoned") += 1,
+                        Ok(false) => {}
+                        Err(_) => failed.lock().expect("not poisoned").push(step),
                     }
                 }
             });
         }
     });
+    let failed = failed.into_inner().expect("not poisoned");
+    assert!(failed.is_empty(), "{} of {} steps: {failed:?}", failed.len(), steps.len());
     killed.into_inner().expect("not poisoned")
 }
 

@@ -215,6 +215,7 @@ fn links_in_the_target() {
     let small = Small::new().expect("a node");
     small.agent.expect(0, &small.backup()).expect("a backup");
     let table = small.table_dir("visits").file_name().expect("a name").to_owned();
+    let mut failed = Vec::new();
     let places: [PathBuf; 3] = ["shop".into(), Path::new("shop").join(&table), ".helenus-restore".into()];
     for place in places {
         let outside = small.work.path().join("outside");
@@ -223,12 +224,14 @@ fn links_in_the_target() {
         fs::create_dir_all(target.join(&place).parent().expect("a parent")).expect("created");
         symlink(&outside, target.join(&place)).expect("linked");
         let output = small.agent.run(&small.restore(&target)).expect("the run ends");
-        assert_eq!(output.code(), Some(1), "{}: {output}", place.display());
-        let written = repository::files_below(&outside).expect("files");
-        assert!(written.is_empty(), "{}: {written:?} was written through the link", place.display());
+        let written = repository::files_below(&outside).expect("files").len();
+        if output.code() != Some(1) || written > 0 {
+            failed.push(format!("{}: {written} files were written through the link: {output}", place.display()));
+        }
         fs::remove_dir_all(&target).expect("removed");
         fs::remove_dir_all(&outside).expect("removed");
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 /// Objects that were damaged in the store: named, never given their final name.

@@ -13,15 +13,16 @@ use tempfile::TempDir;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_helenus_faulty");
 
-/// The sample, unpacked once for all tests of this process.
+/// The sample, unpacked once for all tests of this process, into the folder that cargo has for such things.
 pub fn sample() -> &'static Sample {
-    static SAMPLE: OnceLock<(TempDir, Sample)> = OnceLock::new();
-    let (_, sample) = SAMPLE.get_or_init(|| {
-        let dir = tempfile::Builder::new().prefix("helenus-sample-").tempdir().expect("a temporary directory");
-        let sample = Sample::unpack(dir.path()).expect("the sample unpacks");
-        (dir, sample)
-    });
-    sample
+    static SAMPLE: OnceLock<Sample> = OnceLock::new();
+    SAMPLE.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("robustness-sample");
+        if dir.exists() {
+            fs::remove_dir_all(&dir).expect("the sample of the last run can go");
+        }
+        Sample::unpack(&dir).expect("the sample unpacks")
+    })
 }
 
 /// A node, a repository that is not there yet, and the program.

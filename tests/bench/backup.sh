@@ -1,0 +1,90 @@
+#!/bin/bash
+# A backup of everything to a directory on the same disk, and the same again with nothing changed: Helenus, cp, Medusa
+# and Esop.
+#
+# usage: backup.sh          Medusa and Esop need the node to run (cassandra.sh start)
+#
+# environment: common.sh, cassandra.sh, and
+#   MEDUSA     the `medusa` program: pip install cassandra-medusa==0.31.0; left out if not set
+#   ESOP_JAR   esop-3.0.1.jar of Maven's com.instaclustr:esop; left out if not set
+#   PEER_ROUNDS  how often they run [default: 3]; they are slow
+#
+# Each full backup starts from an empty repository, with all earlier writes on the disk. Helenus and `cp -r` + `sync`
+# end when the files are on the disk; Medusa and Esop sync nothing.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+: "${PEER_ROUNDS:=3}"
+
+target=$BENCH_DIR/target
+bytes=$(find "$data" -path '*/snapshots' -prune -o -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%.0f", sum }')
+echo "$(find "$data" -path '*/snapshots' -prune -o -type f -print | wc -l) files, $bytes bytes"
+mkdir -p "$target"
+
+helenus_backup="$helenus backup --data-dir $data --repository $target/helenus --cluster bench --quiet"
+copy="cp -r $data $target/cp && sync -f $target/cp"
+empty() { echo "rm -rf $target/$1 && sync -f $target"; }
+
+copy_row() { row "cp -r + sync" "$copy" "$(empty cp)"; }
+full_rows() {
+    copy_row
+    row "helenus" "exec $helenus_backup" "$(empty helenus)"
+}
+echo "--- everything"
+full_rows | measure --bytes "$bytes"
+rm -rf "$target/cp"
+echo "--- nothing changed since"
+row "helenus, nothing new" "exec $helenus_backup" | measure
+
+pid=$(cat "$BENCH_DIR/node/pid" 2> /dev/null) || { echo "the node does not run: no peers"; exit 0; }
+jmx_port=${BENCH_JMX_PORT:-7199}
+
+medusa_ini=$BENCH_DIR/medusa.ini
+printf '#!/bin/bash\nexec %s nodetool "$@"\n' "$cassandra" > "$BENCH_DIR/nodetool"
+chmod +x "$BENCH_DIR/nodetool"
+# What differs from its defaults: no sudo, no systemd, our nodetool, a directory instead of S3, more than one transfer.
+cat > "$medusa_ini" <<INI
+[cassandra]
+config_file = $BENCH_DIR/node/conf/cassandra.yaml
+nodetool_executable = $BENCH_DIR/nodetool
+nodetool_flags =
+start_cmd = true
+stop_cmd = true
+check_running = true
+resolve_ip_addresses = False
+use_sudo = False
+[storage]
+storage_provider = local
+base_path = $target
+bucket_name = medusa
+prefix = bench
+fqdn = bench
+use_sudo_for_restore = False
+[checks]
+health_check = cql
+[logging]
+enabled = 0
+INI
+medusa="${MEDUSA:-} --config-file $medusa_ini backup-node --backup-name"
+esop="java -jar ${ESOP_JAR:-} backup --jmx-service ${BENCH_JMX_HOST:-127.0.0.1}:$jmx_port --data-dir $data
+    --storage-location file://$target/esop/bench/datacenter1/bench --create-missing-bucket --snapshot-tag"
+esop=${esop//$'\n'/}
+
+names() { echo "\$(date +%s%N)"; }
+full_peers() {
+    full_rows
+    [ -z "${MEDUSA:-}" ] ||
+        row "medusa, full" "exec $medusa $(names) --mode full" "$(empty medusa) && mkdir -p $target/medusa"
+    [ -z "${ESOP_JAR:-}" ] || row "esop" "exec $esop $(names)" "$(empty esop)"
+}
+echo "--- everything, with peers"
+full_peers | ROUNDS=$PEER_ROUNDS measure --bytes "$bytes" --pid "$pid"
+rm -rf "$target/cp"
+# A differential backup builds upon a differential one.
+[ -z "${MEDUSA:-}" ] || bash -c "$medusa before --mode differential" > /dev/null 2>&1
+unchanged_peers() {
+    row "helenus, nothing new" "exec $helenus_backup"
+    [ -z "${MEDUSA:-}" ] || row "medusa, nothing new" "exec $medusa $(names) --mode differential"
+    [ -z "${ESOP_JAR:-}" ] || row "esop, nothing new" "exec $esop $(names)"
+}
+echo "--- nothing changed since, with peers"
+unchanged_peers | ROUNDS=$PEER_ROUNDS measure --pid "$pid"

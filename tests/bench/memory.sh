@@ -1,0 +1,29 @@
+#!/bin/bash
+# Peak memory of a backup: 1 GB against 10 GB, and 100 SSTables against 100,000.
+#
+# usage: memory.sh
+#
+# environment: common.sh. Needs 12 GB and 1.7 million inodes in $BENCH_DIR.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+clones=$BENCH_DIR/clones
+big=$(echo "$data"/px/big-*)
+small=$(echo "$data"/many/t000-*)
+make() { # NAME TABLE TABLES SSTABLES-PER-TABLE
+    [ -d "$clones/$1" ] || "$here/clone.py" "$2" "$clones/$1" "$3" "$4"
+}
+make 1GB "$big" 1 5
+make 10GB "$big" 5 10
+make 100 "$small" 100 1
+make 100000 "$small" 100 1000
+
+for set in ${SETS:-1GB 10GB 100 100000}; do
+    repository=$BENCH_DIR/repository-memory
+    backup="$helenus backup --data-dir $clones/$set --repository $repository --cluster bench --quiet"
+    {
+        row "$set" "exec $backup" "rm -rf $repository && sync -f $BENCH_DIR"
+    } | ROUNDS=${ROUNDS_MEMORY:-1} measure
+    row "$set, nothing new" "exec $backup" | ROUNDS=${ROUNDS_MEMORY:-1} measure
+    rm -rf "$repository"
+done
