@@ -3,11 +3,12 @@
 //!     node ─ snapshot::take ─► Snapshot ─ upload ─► Uploaded ─ manifest::commit ─► the backup exists
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
 use crate::catalog::repository::Repository;
@@ -15,19 +16,18 @@ use crate::catalog::{Catalog, Entry};
 use crate::config::{Compress, MinFree};
 use crate::manifest::BackupId;
 use crate::manifest::commit::{Heading, commit};
-use crate::manifest::model::{Manifest, NodeFacts};
+use crate::manifest::id::Kind;
+use crate::manifest::model::{Manifest, NodeFacts, Notice};
 use crate::node::lock::NodeLock;
+use crate::node::tables::notice;
 use crate::node::{self, Node, Table};
 use crate::progress::{self, Progress};
 use crate::selection::Selection;
 use crate::snapshot::{self, Base, Snapshot, TRANSIENT_PREFIX};
 use crate::state::UnfinishedNote;
-use crate::store::Store;
+use crate::store::{self, Depth, Listed, Store, key};
 use crate::time;
 use crate::upload;
-
-/// How many earlier manifests are searched for a table that the last backup did not have.
-const BASES_MAX: usize = 16;
 
 /// How often a run begins anew because Cassandra cleared its links (`nodetool clearsnapshot --all`).
 const ATTEMPTS_MAX: usize = 3;
@@ -72,10 +72,16 @@ impl Job {
     pub async fn forecast(self, store: Arc<dyn Store>) -> anyhow::Result<Forecast> {
         let bases = match Repository::read(store.as_ref()).await? {
             Some(_) => Bases::find(store.clone(), &self.node).await?,
-            None => Bases { store, node: self.node.clone(), entries: Vec::new(), read: BTreeMap::new() },
+            None => Bases {
+                store,
+                node: self.node.clone(),
+                entries: Vec::new(),
+                read: BTreeMap::new(),
+                notices: Vec::new(),
+            },
         };
-        let based_on = bases.latest().map(|entry| entry.id.clone()).filter(|_| !self.new_epoch);
-        let (_, snapshot) = self.take(bases, "dry-run", true, Arc::default()).await?;
+        let (bases, snapshot) = self.take(bases, "dry-run", true, Arc::default()).await?;
+        let based_on = bases.newest_read().map(|newest| newest.backup_id.clone()).filter(|_| !self.new_epoch);
         Ok(Forecast { snapshot, based_on })
     }
 
@@ -117,8 +123,7 @@ impl Job {
         let started = time::now();
         let id = BackupId::new(started);
         let mut bases = Bases::find(store.clone(), &self.node).await?;
-        let latest_epoch = bases.read(0).await?.map(|manifest| manifest.epoch);
-        let epoch = latest_epoch.map_or(0, |epoch| if self.new_epoch { epoch + 1 } else { epoch });
+        let epoch = bases.epoch().await?.map_or(0, |epoch| if self.new_epoch { epoch + 1 } else { epoch });
         let (bases, mut snapshot) =
             self.take(bases, &format!("{TRANSIENT_PREFIX}{id}"), false, progress.clone()).await?;
         if snapshot.tables.is_empty() && snapshot.dropped.is_empty() {
@@ -133,7 +138,7 @@ impl Job {
         let context = Arc::new(context);
         watch(&snapshot, progress.clone());
         let guard = watch_space(&self.node.data_directories, self.min_free, progress)?;
-        let based_on = if self.new_epoch { None } else { bases.latest_manifest() };
+        let based_on = if self.new_epoch { None } else { bases.newest_read() };
         let uploaded = upload::upload(&snapshot, context).await;
         guard.abort();
         let uploaded = uploaded?;
@@ -151,7 +156,7 @@ impl Job {
             selection: &self.selection,
             based_on: based_on.map(|manifest| manifest.backup_id.clone()),
             dropped: std::mem::take(&mut snapshot.dropped),
-            notices: std::mem::take(&mut snapshot.notices),
+            notices: [std::mem::take(&mut snapshot.notices), bases.notices.clone()].concat(),
             not_covered: vec![
                 "writes that Cassandra had not flushed to SSTables when the backup started (memtables): run `nodetool \
                  flush` before, if they matter"
@@ -159,6 +164,7 @@ impl Job {
             ],
         };
         let (manifest, _) = commit(store.as_ref(), heading, uploaded).await?;
+        snapshot.release_kept();
         Ok(manifest)
     }
 
@@ -209,55 +215,100 @@ fn links_vanished(error: &anyhow::Error) -> bool {
 struct Bases {
     store: Arc<dyn Store>,
     node: Node,
-    /// Newest first.
+    /// Newest first, down to the newest of all tables: what that one does not have, did not exist then.
     entries: Vec<Entry>,
-    read: BTreeMap<usize, Manifest>,
+    read: BTreeMap<usize, Option<Manifest>>,
+    /// Documents that cannot be read: damaged, and of no use to build upon.
+    notices: Vec<Notice>,
 }
 
 impl Bases {
     async fn find(store: Arc<dyn Store>, node: &Node) -> anyhow::Result<Self> {
         let mut entries = Catalog::of(store.as_ref()).backups_of(&node.name).await?;
         entries.reverse();
-        entries.truncate(BASES_MAX);
-        Ok(Self { store, node: node.clone(), entries, read: BTreeMap::new() })
+        Ok(Self { store, node: node.clone(), entries, read: BTreeMap::new(), notices: Vec::new() })
     }
 
-    fn catalog(&self) -> Catalog<'_> {
-        Catalog::of(self.store.as_ref())
+    /// The epoch that a backup goes on with; 0 for the first.
+    async fn epoch(&mut self) -> anyhow::Result<Option<u32>> {
+        if let Some(newest) = self.newest().await? {
+            return Ok(Some(newest.epoch));
+        }
+        if self.entries.is_empty() {
+            return Ok(None);
+        }
+        // No manifest can be read: the objects themselves tell.
+        let mut newest = None;
+        let mut listing = self.store.list(&key::epochs(), None, Depth::Level);
+        while let Some(listed) = listing.try_next().await? {
+            if let Listed::Prefix(prefix) = listed {
+                newest = newest.max(prefix.name().parse().ok());
+            }
+        }
+        Ok(newest)
     }
 
-    fn latest(&self) -> Option<&Entry> {
-        self.entries.first()
-    }
-
-    /// A manifest by its number, newest first; read once.
+    /// A manifest by its number, newest first, read once; `None` if it is damaged or there are no more.
     async fn read(&mut self, number: usize) -> anyhow::Result<Option<&Manifest>> {
         let Some(entry) = self.entries.get(number) else { return Ok(None) };
         if !self.read.contains_key(&number) {
-            let manifest = self.catalog().manifest(entry).await?;
+            let manifest = Catalog::of(self.store.as_ref()).manifest(entry).await;
+            let key = entry.key.to_string();
+            let manifest = self.unless_damaged(&key, manifest)?;
             self.read.insert(number, manifest);
         }
-        Ok(self.read.get(&number))
+        Ok(self.read.get(&number).and_then(Option::as_ref))
     }
 
-    fn latest_manifest(&self) -> Option<&Manifest> {
-        self.read.get(&0)
+    /// A store that fails ends the run; a document that it gives and that is damaged is named and done without.
+    fn unless_damaged<T>(&mut self, key: &str, read: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error) if error.chain().any(|cause| cause.is::<store::Error>()) => Err(error),
+            Err(error) => {
+                self.notices.push(notice(Path::new(key), format!("cannot be built upon: {error:#}")));
+                Ok(None)
+            }
+        }
+    }
+
+    /// The newest manifest that can be read.
+    async fn newest(&mut self) -> anyhow::Result<Option<&Manifest>> {
+        for number in 0..self.entries.len() {
+            if self.read(number).await?.is_some() {
+                return Ok(self.newest_read());
+            }
+        }
+        Ok(None)
+    }
+
+    fn newest_read(&self) -> Option<&Manifest> {
+        self.read.values().flatten().next()
     }
 
     /// The table's part in the newest backup that has the table, within the epoch of the newest.
     async fn of(&mut self, table: &Table) -> anyhow::Result<Option<Base>> {
         let directory = table.directory_name();
-        let Some(epoch) = self.read(0).await?.map(|newest| newest.epoch) else { return Ok(None) };
+        let Some(epoch) = self.newest().await?.map(|newest| newest.epoch) else { return Ok(None) };
         for number in 0..self.entries.len() {
-            let Some(manifest) = self.read(number).await?.filter(|manifest| manifest.epoch == epoch) else {
-                return Ok(None);
-            };
+            let Some(manifest) = self.read(number).await? else { continue };
+            if manifest.epoch != epoch {
+                break;
+            }
+            let is_full = manifest.facts.kind == Kind::Full;
             let entry =
                 manifest.tables.iter().find(|entry| entry.keyspace == table.keyspace && entry.directory == directory);
-            let Some(entry) = entry.cloned() else { continue };
-            let Some(hash) = &entry.part else { return Ok(None) };
-            let part = self.catalog().part(&self.node.name, &table.keyspace, &directory, hash).await?;
-            return Ok(Some(Base { entry, part }));
+            match entry.cloned() {
+                Some(entry) => {
+                    let Some(hash) = &entry.part else { return Ok(None) };
+                    let catalog = Catalog::of(self.store.as_ref());
+                    let part = catalog.part(&self.node.name, &table.keyspace, &directory, hash).await;
+                    let key = format!("the part of {table} in backup {}", self.entries[number].id);
+                    return Ok(self.unless_damaged(&key, part)?.map(|part| Base { entry, part }));
+                }
+                None if is_full => break,
+                None => {}
+            }
         }
         Ok(None)
     }

@@ -33,6 +33,18 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// A failure whose result was printed already: the exit code is 1, and there is no second document.
+#[derive(Debug)]
+pub struct Reported(pub String);
+
+impl fmt::Display for Reported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Reported {}
+
 /// A usage error as `anyhow::Error`, for `return Err(usage(...))`.
 pub fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()

@@ -409,6 +409,26 @@ pub fn remove_dir(path: &Path) -> Result<()> {
     step("rmdir", "removing the directory", || path.to_owned(), || rustix::fs::rmdir(path))
 }
 
+/// Removes a directory of files and what is below it. What is gone already, somebody else has removed.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    let gone = |result: Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    let dir = match Dir::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        dir => dir?,
+    };
+    for entry in dir.list()? {
+        if entry.kind == Kind::Directory {
+            remove_tree(&path.join(&entry.name))?;
+        } else {
+            gone(dir.unlink_child(&entry.name))?;
+        }
+    }
+    gone(remove_dir(path))
+}
+
 /// Makes a file's bytes and its length durable. `path` is for the message.
 pub fn sync_file(file: &File, path: &Path) -> Result<()> {
     step("sync_file", "syncing", || path.to_owned(), || rustix::fs::fdatasync(file))

@@ -32,7 +32,10 @@ impl Crc32 {
     /// Appends bytes of which only the checksum is at hand, as if they had been fed, so that the parts of a file and
     /// the whole of it take one pass.
     pub fn combine(&mut self, next: &Self) {
-        self.hasher.combine(&next.hasher);
+        match shifted(self.value(), next.length) {
+            Some(shifted) => self.hasher = crc32fast::Hasher::new_with_initial(shifted ^ next.value()),
+            None => self.hasher.combine(&next.hasher),
+        }
         self.length = self.length.saturating_add(next.length);
     }
 
@@ -53,6 +56,63 @@ impl Crc32 {
     }
 }
 
+/// The polynomial, bits reversed.
+const POLYNOMIAL: u32 = 0xedb8_8320;
+
+/// `POWERS[level][n]` is x to the power of 8 · n · 256^level, modulo the polynomial: what a checksum is multiplied with
+/// when that many zero bytes follow. An SSTable has a chunk every few kilobytes, and the general algorithm takes longer
+/// for one of them than the checksum itself.
+static POWERS: [[u32; 256]; 3] = powers();
+
+const fn powers() -> [[u32; 256]; 3] {
+    let mut powers = [[0; 256]; 3];
+    let mut level = 0;
+    // x to the power of 8.
+    let mut step = 0x0080_0000;
+    while level < powers.len() {
+        // 1, bits reversed.
+        let mut power = 0x8000_0000;
+        let mut n = 0;
+        while n < 256 {
+            #[expect(clippy::indexing_slicing, reason = "computed by the compiler, within the bounds of the loops")]
+            {
+                powers[level][n] = power;
+            }
+            power = multiplied(power, step);
+            n += 1;
+        }
+        // 256 steps.
+        step = power;
+        level += 1;
+    }
+    powers
+}
+
+/// The product of two polynomials, modulo [`POLYNOMIAL`].
+const fn multiplied(a: u32, mut b: u32) -> u32 {
+    let mut product = 0;
+    let mut bit = 32;
+    while bit > 0 {
+        bit -= 1;
+        product ^= b & ((a >> bit) & 1).wrapping_neg();
+        b = (b >> 1) ^ ((b & 1).wrapping_neg() & POLYNOMIAL);
+    }
+    product
+}
+
+/// The checksum after `zeros` zero bytes, for numbers that the tables have.
+fn shifted(checksum: u32, zeros: u64) -> Option<u32> {
+    let [0, 0, 0, 0, 0, high, middle, low] = zeros.to_be_bytes() else { return None };
+    let [lows, middles, highs] = &POWERS;
+    let mut factor = *lows.get(usize::from(low))?;
+    for (powers, digit) in [(middles, middle), (highs, high)] {
+        if digit != 0 {
+            factor = multiplied(factor, *powers.get(usize::from(digit))?);
+        }
+    }
+    Some(multiplied(factor, checksum))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -65,6 +125,19 @@ mod tests {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         // The number of parts that starts most Statistics.db.
         assert_eq!(crc32(&[0, 0, 0, 4]), 0x2629_1b05);
+    }
+
+    #[test]
+    fn combining_agrees_with_the_library() {
+        let first = crc32(b"something before");
+        for length in [1_u64, 255, 256, 257, 12_345, 65_535, 65_536, 1 << 23, (1 << 24) - 1, 1 << 24, 1 << 40] {
+            let next = Crc32::with_value(0x1234_5678, length);
+            let mut ours = Crc32::with_value(first, 16);
+            ours.combine(&next);
+            let mut library = crc32fast::Hasher::new_with_initial_len(first, 16);
+            library.combine(&crc32fast::Hasher::new_with_initial_len(0x1234_5678, length));
+            assert_eq!(ours.value(), library.finalize(), "{length}");
+        }
     }
 
     proptest! {

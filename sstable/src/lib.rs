@@ -17,6 +17,7 @@ pub mod directory;
 pub mod error;
 pub mod filter;
 pub mod partitioner;
+pub mod sai;
 pub mod source;
 pub mod statistics;
 pub mod toc;

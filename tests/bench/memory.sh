@@ -20,7 +20,9 @@ make 100000 "$small" 100 1000
 
 for set in ${SETS:-1GB 10GB 100 100000}; do
     repository=$BENCH_DIR/repository-memory
-    backup="$helenus backup --data-dir $clones/$set --repository $repository --cluster bench --quiet"
+    backup="$helenus backup --data-dir $clones/$set --repository $repository --cluster bench --quiet
+        --host-id 7c0f1a52-2c4b-4e0f-9d0c-5a0f4b1f7d10"
+    backup=${backup//$'\n'/}
     {
         row "$set" "exec $backup" "rm -rf $repository && sync -f $BENCH_DIR"
     } | ROUNDS=${ROUNDS_MEMORY:-1} measure

@@ -1,6 +1,7 @@
 //! `helenus backup`.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::{Global, NodeArgs, SelectionArgs, output, show};
 use crate::backup::{Forecast, Job};
 use crate::config::Config;
-use crate::error::{Outcome, usage};
+use crate::error::{Outcome, Reported, usage};
 use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::snapshot::{Snapshot, TRANSIENT_PREFIX};
@@ -70,7 +71,9 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
         min_free: config.min_free,
         state_dir: config.state_dir.clone(),
     };
-    let store = store::open(&config.repository_url(&repository)?)?;
+    let url = config.repository_url(&repository)?;
+    refuse_inside(&store::location(&url)?, &job.node.data_directories)?;
+    let store = store::open(&url)?;
     if dry_run {
         let forecast = job.forecast(store.clone()).await?;
         return forecasted(global, &store.to_string(), &forecast);
@@ -96,10 +99,26 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
         .map(|table| format!("{}.{}", table.keyspace, table.table))
         .collect();
     if !lost.is_empty() {
-        anyhow::bail!("all SSTables of {} are damaged: a restore would bring nothing of it back", lost.join(", "));
+        let message =
+            format!("all SSTables of {} are damaged: a restore would bring nothing of it back", lost.join(", "));
+        return Err(Reported(message).into());
     }
     let needs_look = !manifest.damaged.is_empty() || manifest.notices.iter().any(|notice| notice.needs_look);
     Ok(if needs_look { Outcome::Findings } else { Outcome::Done })
+}
+
+/// A repository within a data directory would be taken for a keyspace, and fill the disk that it should save.
+fn refuse_inside(repository: &Path, data_directories: &[PathBuf]) -> anyhow::Result<()> {
+    let path = std::path::absolute(repository)?;
+    let path = path.ancestors().find_map(|above| std::fs::canonicalize(above).ok()).unwrap_or(path);
+    match data_directories.iter().find(|directory| path.starts_with(directory)) {
+        None => Ok(()),
+        Some(directory) => Err(usage(format!(
+            "the repository {} lies within the data directory {}: keep it elsewhere",
+            repository.display(),
+            directory.display()
+        ))),
+    }
 }
 
 fn text(document: &Document<'_>) -> String {
@@ -114,7 +133,7 @@ fn text(document: &Document<'_>) -> String {
         output::bytes(manifest.total.bytes),
         output::duration(document.seconds)
     );
-    let _ = match (&manifest.based_on, manifest.added.sstables) {
+    let _ = match (&manifest.based_on, manifest.added.files) {
         (Some(base), 0) => writeln!(text, "nothing new since {base}: nothing was read or sent"),
         (Some(base), _) => writeln!(
             text,
@@ -207,7 +226,7 @@ fn forecasted(global: &Global, repository: &str, forecast: &Forecast) -> anyhow:
             output::count(document.new_sstables, "SSTable"),
             output::bytes(document.new_bytes)
         );
-        text
+        text + &show::left_out(&document.dropped, &document.notices)
     })?;
     Ok(Outcome::Done)
 }

@@ -57,7 +57,12 @@ struct Demo<'a> {
 impl Demo<'_> {
     fn say(&mut self, step: &'static str, outcome: String) {
         if !self.global.json && !self.global.quiet {
-            println!("{:>2}. {step}\n      {}", self.steps.len() + 1, outcome.replace('\n', "\n      "));
+            // The demo goes on though nobody reads it.
+            let _ = output::print(format!(
+                "{:>2}. {step}\n      {}\n",
+                self.steps.len() + 1,
+                outcome.replace('\n', "\n      ")
+            ));
         }
         self.steps.push(Step { step, outcome });
     }

@@ -14,7 +14,7 @@ use crate::fs::Dir;
 use crate::node::lock::NodeLock;
 use crate::node::running::{self, Running};
 use crate::node::{Table, tables};
-use crate::snapshot::{SNAPSHOTS, TRANSIENT_PREFIX, clear};
+use crate::snapshot::{SNAPSHOTS, TRANSIENT_PREFIX, advice};
 use crate::store;
 
 #[derive(Debug, Args)]
@@ -135,7 +135,7 @@ fn links(report: &mut Report, tables: &[Table]) {
     for table in tables {
         for place in &table.places {
             match try_link(&place.path) {
-                Ok(()) => good += 1,
+                Ok(made) => good += u64::from(made),
                 Err(error) => {
                     bad += 1;
                     if bad <= 5 {
@@ -155,13 +155,14 @@ fn links(report: &mut Report, tables: &[Table]) {
     report.add("hard links", Verdict::Good, format!("made and removed in {}", output::count(good, "directory")));
 }
 
-fn try_link(table: &Path) -> anyhow::Result<()> {
+/// False if there is no file to link.
+fn try_link(table: &Path) -> anyhow::Result<bool> {
     let dir = Dir::open(table)?;
     let files = dir.list()?.into_iter().filter(|entry| entry.kind == crate::fs::Kind::File);
-    let Some(file) = files.map(|entry| entry.name).min() else { return Ok(()) };
+    let Some(file) = files.map(|entry| entry.name).min() else { return Ok(false) };
     let name = format!("{TRANSIENT_PREFIX}doctor");
     let had_snapshots = table.join(SNAPSHOTS).exists();
-    let tried = (|| -> anyhow::Result<()> {
+    let tried = (|| -> crate::fs::Result<()> {
         if !had_snapshots {
             dir.mkdir_child(SNAPSHOTS, 0o755)?;
         }
@@ -170,11 +171,14 @@ fn try_link(table: &Path) -> anyhow::Result<()> {
         dir.link_child_to(&file, &snapshots.open_child(&name)?)?;
         Ok(())
     })();
-    clear::remove(&table.join(SNAPSHOTS).join(&name))?;
+    crate::fs::remove_tree(&table.join(SNAPSHOTS).join(&name))?;
     if !had_snapshots {
         crate::fs::remove_dir(&table.join(SNAPSHOTS))?;
     }
-    tried
+    match tried {
+        Ok(()) => Ok(true),
+        Err(error) => Err(anyhow::Error::msg(advice(&error)).context(error.to_string())),
+    }
 }
 
 fn state_dir(path: &Path) -> anyhow::Result<String> {

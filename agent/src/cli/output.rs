@@ -8,20 +8,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::Global;
+use crate::error::Reported;
 
 /// Prints a command's result: the document with `--json`, else the text unless `--quiet`.
 pub fn result(global: &Global, document: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    let written = if global.json {
-        serde_json::to_writer_pretty(&mut stdout, document)?;
-        stdout.write_all(b"\n")
+    if global.json {
+        print(serde_json::to_string_pretty(document)? + "\n")
     } else if global.quiet {
         Ok(())
     } else {
-        stdout.write_all(text().as_bytes())
-    };
-    match written.and_then(|()| stdout.flush()) {
-        // `helenus list | head` is no failure.
+        print(text())
+    }
+}
+
+/// Writes to standard output; `helenus list | head` is no failure.
+pub fn print(text: String) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
@@ -30,8 +33,16 @@ pub fn result(global: &Global, document: &impl Serialize, text: impl FnOnce() ->
 /// Prints why a command failed: on standard error always, and as a document with `--json`.
 pub fn error(global: &Global, error: &anyhow::Error) {
     eprintln!("helenus: {error:#}");
-    if global.json {
-        println!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+    if global.json && !error.is::<Reported>() {
+        // There is nobody left to tell if that fails, too.
+        let _ = print(serde_json::json!({ "error": format!("{error:#}") }).to_string() + "\n");
+    }
+}
+
+/// A line that is no result but worth knowing: on standard error, unless `--quiet`.
+pub fn note(global: &Global, text: &str) {
+    if !global.quiet {
+        eprintln!("helenus: {text}");
     }
 }
 

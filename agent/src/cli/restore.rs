@@ -14,6 +14,7 @@ use crate::catalog::repository::Repository;
 use crate::catalog::{Catalog, Wanted};
 use crate::config::Config;
 use crate::error::Outcome;
+use crate::manifest::id::Kind;
 use crate::restore::Plan;
 use crate::restore::fetch::Fetcher;
 use crate::restore::place::{Journal, Restore};
@@ -67,7 +68,16 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     let selection = selection.parse(&SelectionText::default())?;
     let catalog = Catalog::of(store.as_ref());
     let wanted = Wanted { cluster: identity.cluster, host_id: identity.host_id };
-    let manifest = catalog.manifest(&catalog.find(&backup, &wanted).await?).await?;
+    let found = catalog.find(&backup, &wanted).await?;
+    if backup == "latest" && found.facts.kind == Kind::Selected {
+        let newest_full =
+            catalog.backups_of(&found.node).await?.into_iter().rfind(|entry| entry.facts.kind == Kind::Full);
+        let newest_full = newest_full.map_or("there is none of all tables".to_owned(), |full| {
+            format!("the newest of all tables is {}", full.id)
+        });
+        output::note(global, &format!("the latest backup, {}, has only selected tables; {newest_full}", found.id));
+    }
+    let manifest = catalog.manifest(&found).await?;
     let target = std::path::absolute(&to_dir)?;
     let plan = Plan::make(catalog, &manifest, &selection, include_damaged, &target).await?;
     let journal = Journal {

@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, Wanted};
 use crate::config::Config;
 use crate::error::Outcome;
 use crate::manifest::Manifest;
+use crate::manifest::model::{DroppedTable, Notice};
 use crate::store;
 use crate::time;
 
@@ -97,7 +98,17 @@ pub fn remarks(manifest: &Manifest) -> String {
             sstable.findings.join("; ")
         );
     }
-    for dropped in &manifest.dropped {
+    text += &left_out(&manifest.dropped, &manifest.notices);
+    for missing in &manifest.not_covered {
+        let _ = writeln!(text, "not covered: {missing}");
+    }
+    text
+}
+
+/// Directories and files that a backup leaves out, or stores unchecked.
+pub fn left_out(dropped: &[DroppedTable], notices: &[Notice]) -> String {
+    let mut text = String::new();
+    for dropped in dropped {
         let _ = writeln!(
             text,
             "dropped table left out: {}/{} ({}; {} there)",
@@ -107,11 +118,8 @@ pub fn remarks(manifest: &Manifest) -> String {
             output::count(dropped.sstables, "SSTable")
         );
     }
-    for notice in &manifest.notices {
+    for notice in notices {
         let _ = writeln!(text, "note: {}: {}", notice.path, notice.message);
-    }
-    for missing in &manifest.not_covered {
-        let _ = writeln!(text, "not covered: {missing}");
     }
     text
 }

@@ -18,6 +18,7 @@ use super::{Global, output};
 use crate::error::{Outcome, usage};
 use crate::inspect::reader::Buffers;
 use crate::inspect::{Nowhere, SSTableFiles, inspect};
+use crate::manifest::model::Notice;
 use crate::time::Stopwatch;
 
 #[derive(Debug, Args)]
@@ -43,7 +44,7 @@ struct Paths {
 
 pub fn run(global: &Global, options: Options) -> anyhow::Result<Outcome> {
     match options.action {
-        Action::Verify(Paths { paths }) => verify(global, &find_all(&paths)?, "files"),
+        Action::Verify(Paths { paths }) => verify(global, &find_all(&paths)?, "", &[]),
         Action::Metadata(Paths { paths }) => metadata(global, &find_all(&paths)?),
     }
 }
@@ -109,11 +110,12 @@ struct Document<'a> {
     not_checked: usize,
     vanished: usize,
     seconds: f64,
+    notices: &'a [Notice],
     results: &'a [Verdict],
 }
 
-/// Verifies SSTables on all cores and reports on them. `what` says what was looked at.
-pub fn verify(global: &Global, all: &[SSTableFiles], what: &str) -> anyhow::Result<Outcome> {
+/// Verifies SSTables on all cores and reports on them. `what` says what was looked at, `notices` what was met besides.
+pub fn verify(global: &Global, all: &[SSTableFiles], what: &str, notices: &[Notice]) -> anyhow::Result<Outcome> {
     let watch = Stopwatch::start();
     let buffers = Buffers::default();
     let bar = output::progress(global, "verify");
@@ -157,10 +159,12 @@ pub fn verify(global: &Global, all: &[SSTableFiles], what: &str) -> anyhow::Resu
         not_checked,
         vanished: vanished.into_inner(),
         seconds: watch.seconds(),
+        notices,
         results: &results,
     };
     output::result(global, &document, || text(&document, what))?;
-    Ok(if damaged > 0 { Outcome::Findings } else { Outcome::Done })
+    let needs_look = damaged > 0 || notices.iter().any(|notice| notice.needs_look);
+    Ok(if needs_look { Outcome::Findings } else { Outcome::Done })
 }
 
 fn verdict(files: &SSTableFiles, buffers: &Buffers) -> anyhow::Result<Verdict> {
@@ -203,12 +207,15 @@ fn text(document: &Document<'_>, what: &str) -> String {
             let _ = writeln!(text, "not checked (unknown version): {}/{}", verdict.directory, verdict.sstable);
         }
     }
+    for notice in document.notices {
+        let _ = writeln!(text, "note: {}: {}", notice.path, notice.message);
+    }
     if document.vanished > 0 {
         let _ = writeln!(text, "{} compacted away meanwhile", output::count(document.vanished as u64, "SSTable"));
     }
     let _ = writeln!(
         text,
-        "{} of {what}, {} read in {}: {} (level: checksum)",
+        "{}{what}, {} read in {}: {} (level: checksum)",
         output::count(document.sstables as u64, "SSTable"),
         output::bytes(document.bytes),
         output::duration(document.seconds),

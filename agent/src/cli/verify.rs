@@ -13,6 +13,7 @@ use crate::catalog::{Catalog, Wanted};
 use crate::config::Config;
 use crate::error::{Outcome, usage};
 use crate::inspect::SSTableFiles;
+use crate::manifest::model::Notice;
 use crate::node::{live, tables};
 use crate::restore::fetch::Fetcher;
 use crate::restore::prove::{Level, Proof, prove};
@@ -56,9 +57,10 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     let selection = selection.parse(&SelectionText::default())?;
     let (Some(backup), Some(repository)) = (backup, repository) else {
         let directories = node.data_directories(config)?;
-        let files =
+        let found =
             tokio::task::spawn_blocking(move || on_node(&directories, &selection, snapshot.as_deref())).await??;
-        return tokio::task::block_in_place(|| sstable::verify(global, &files.0, &files.1));
+        let OnNode { files, what, notices } = found;
+        return tokio::task::block_in_place(|| sstable::verify(global, &files, &format!(" of {what}"), &notices));
     };
     let store = store::open(&config.repository_url(&repository)?)?;
     Repository::open(store.as_ref()).await?;
@@ -91,14 +93,24 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     Ok(if document.proof.problems.is_empty() { Outcome::Done } else { Outcome::Findings })
 }
 
-/// The SSTables of this node that count, or those of a snapshot; and what they are, in words.
+/// SSTables to be verified on this node.
+struct OnNode {
+    files: Vec<SSTableFiles>,
+    /// What they are, in words.
+    what: String,
+    /// What else lies there, and SSTables of which nobody can tell whether they count.
+    notices: Vec<Notice>,
+}
+
+/// The SSTables of this node that count, or those of a snapshot.
 fn on_node(
     directories: &[std::path::PathBuf],
     selection: &Selection,
     snapshot: Option<&str>,
-) -> anyhow::Result<(Vec<SSTableFiles>, String)> {
+) -> anyhow::Result<OnNode> {
     let scan = tables::scan(directories)?;
     let mut found = Vec::new();
+    let mut notices = if selection.is_everything() && snapshot.is_none() { scan.notices } else { Vec::new() };
     let selected = scan.tables.iter().filter(|table| selection.includes(&table.keyspace, &table.directory.table));
     for table in selected {
         if let Some(tag) = snapshot {
@@ -114,18 +126,23 @@ fn on_node(
         }
         let places = live::open(&table.places, None)?;
         let live = live::collect(&places)?;
-        let mut groups = vec![(places, live.sstables)];
+        let mut groups = vec![(places, live.sstables, live.notices)];
         for index in live.indexes {
             let places = live::open(&table.places, Some(&index))?;
             let live = live::collect(&places)?;
-            groups.push((places, live.sstables));
+            groups.push((places, live.sstables, live.notices));
         }
-        for (places, sstables) in groups {
-            found.extend(sstables.into_iter().map(|sstable| SSTableFiles {
-                directory: places[sstable.place].dir.path().to_owned(),
-                descriptor: sstable.descriptor,
-                lengths: sstable.files.iter().map(|(component, stat)| (component.clone(), stat.size)).collect(),
-            }));
+        for (places, sstables, mut noticed) in groups {
+            notices.append(&mut noticed);
+            for sstable in sstables {
+                let directory = places[sstable.place].dir.path().to_owned();
+                if let Some(doubt) = &sstable.doubt {
+                    let path = directory.join(sstable.descriptor.to_string());
+                    notices.push(tables::notice(&path, format!("it may not count: {doubt}")));
+                }
+                let lengths = sstable.files.iter().map(|(component, stat)| (component.clone(), stat.size)).collect();
+                found.push(SSTableFiles { directory, descriptor: sstable.descriptor, lengths });
+            }
         }
     }
     if found.is_empty() {
@@ -135,7 +152,7 @@ fn on_node(
         });
     }
     let what = snapshot.map_or_else(|| "the live tables".to_owned(), |tag| format!("snapshot {tag}"));
-    Ok((found, what))
+    Ok(OnNode { files: found, what, notices })
 }
 
 fn text(document: &Document) -> String {

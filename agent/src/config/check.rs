@@ -21,7 +21,7 @@ const DEFAULT_PARALLEL: usize = 8;
 pub struct Config {
     /// The file it came from, if any.
     pub path: Option<PathBuf>,
-    /// Caches, job records and the lock.
+    /// What is remembered between runs.
     pub state_dir: PathBuf,
     /// Where the node's files are and who it is.
     pub node: raw::Node,

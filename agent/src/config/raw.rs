@@ -10,7 +10,7 @@ use uuid::Uuid;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// Caches, job records and the lock.
+    /// What is remembered between runs.
     pub state_dir: Option<PathBuf>,
     /// The Cassandra beside us.
     #[serde(default)]

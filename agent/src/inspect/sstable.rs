@@ -15,6 +15,7 @@ use helenus_sstable::crc::CrcFile;
 use helenus_sstable::descriptor::{Descriptor, FileName};
 use helenus_sstable::digest::Digest;
 use helenus_sstable::filter::{self, FilterHeader};
+use helenus_sstable::sai::FooterCheck;
 use helenus_sstable::statistics::Statistics;
 use helenus_sstable::toc::Toc;
 use helenus_sstable::verify::data::{Chunks, DataVerifier};
@@ -228,6 +229,13 @@ impl<'a> State<'a> {
                 walker.push(bytes);
                 self.index_walked(walker);
             }
+            Component::Sai(_) => {
+                let mut check = FooterCheck::default();
+                check.push(bytes);
+                if let Err(error) = check.finish() {
+                    self.found(component, error, true);
+                }
+            }
             Component::Partitions | Component::CompressionInfo | Component::Crc => {
                 return self.look_into(component, ComponentSource::Held(bytes.clone()));
             }
@@ -277,9 +285,13 @@ impl<'a> State<'a> {
     fn stream(&mut self, component: &Component, length: u64, sink: &mut dyn Sink) -> anyhow::Result<()> {
         let mut reader = Reader::open(&self.files.path(component), self.buffers)?;
         let mut walker = (*component == Component::Index && self.can_judge()).then(|| self.index_walker(length));
+        let mut footer = (matches!(component, Component::Sai(_)) && self.can_judge()).then(FooterCheck::default);
         sink.begin(component, reader.length())?;
         while let Some(slice) = reader.next_slice()? {
             self.bytes += slice.len() as u64;
+            if let Some(footer) = &mut footer {
+                footer.push(&slice);
+            }
             if let Some(walker) = &mut walker {
                 walker.push(&slice);
             }
@@ -287,6 +299,9 @@ impl<'a> State<'a> {
         }
         if let Some(walker) = walker {
             self.index_walked(walker);
+        }
+        if let Some(Err(error)) = footer.map(FooterCheck::finish) {
+            self.found(component, error, true);
         }
         if self.can_judge() {
             let file = File::open(self.files.path(component))?;

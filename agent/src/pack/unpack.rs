@@ -14,6 +14,9 @@ pub enum Wrong {
     /// The store could not give them.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The object cannot be had, for the reason that another file in it was given.
+    #[error("{0}")]
+    SameObject(String),
     /// They were given and are not what was stored.
     #[error("{what}: expected {expected}, got {got}")]
     Bytes {

@@ -85,7 +85,7 @@ impl Fetcher {
                 files
                     .into_iter()
                     .map(|file| {
-                        let again = || Wrong::Bytes { what: "tar", expected: key.to_string(), got: text.clone() };
+                        let again = || Wrong::SameObject(text.clone());
                         Outcome { file, result: Err(first.take().unwrap_or_else(again)) }
                     })
                     .collect()

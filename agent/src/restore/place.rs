@@ -3,8 +3,10 @@
 //!     <dir>/.helenus-restore/journal.json        which restore this is
 //!     <dir>/.helenus-restore/<keyspace>/<table>-<id>/…   proven files
 //!     <dir>/.helenus-restore/fetched             all files are proven and on disk: only moves are left
+//!     <dir>/.helenus-restored-<hash of the journal>/   all is in its place: only this is left to be removed
 //!
-//! Killed before `fetched`: proven files are kept, the rest is fetched. Killed after it: the moves go on.
+//! Killed before `fetched`: proven files are kept, the rest is fetched. Killed after it: the moves go on. Killed after
+//! the last of them: the directory's name tells that this very restore is complete.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::store::key::NodeName;
 const STAGING: &str = ".helenus-restore";
 const JOURNAL: &str = "journal.json";
 const FETCHED: &str = "fetched";
+const DONE_PREFIX: &str = ".helenus-restored-";
 
 /// Which restore a staging directory belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,8 @@ pub struct Restore {
     plan: Plan,
     journal: Journal,
     staging: PathBuf,
+    /// Name of the staging directory when all is in its place.
+    done: PathBuf,
     resumes: bool,
 }
 
@@ -53,17 +58,23 @@ impl Restore {
     /// Checks that the target can take the plan. Nothing is written.
     pub fn prepare(plan: Plan, journal: Journal, cassandra_is_stopped: bool) -> anyhow::Result<Self> {
         let staging = plan.target.join(STAGING);
+        let hash = blake3::hash(&serde_json::to_vec(&journal)?).to_hex();
+        let done = plan.target.join(format!("{DONE_PREFIX}{}", &hash[..16]));
+        if done.is_dir() {
+            return Ok(Self { plan, journal, staging, done, resumes: true });
+        }
         let resumes = match std::fs::read(staging.join(JOURNAL)) {
             Ok(bytes) => {
                 let found: Journal = serde_json::from_slice(&bytes)
                     .with_context(|| format!("{}: not a journal", staging.join(JOURNAL).display()))?;
                 if found != journal {
                     bail!(
-                        "{} holds an unfinished restore of {} ({}): finish it with the same command as before, or \
-                         remove that directory",
+                        "{} holds an unfinished restore of {} ({}): finish it with `helenus restore {} …` and the same \
+                         selection, or remove that directory",
                         staging.display(),
                         found.backup_id,
-                        found.selection
+                        found.selection,
+                        found.backup_id
                     );
                 }
                 true
@@ -73,6 +84,7 @@ impl Restore {
         };
         if !resumes {
             for table in &plan.tables {
+                refuse_link(&plan.target.join(&table.keyspace))?;
                 refuse_taken(&plan.target.join(&table.keyspace).join(&table.directory))?;
             }
             if plan.disk_needed() > plan.free_bytes {
@@ -85,7 +97,7 @@ impl Restore {
             }
         }
         refuse_running(&plan.target, cassandra_is_stopped)?;
-        Ok(Self { plan, journal, staging, resumes })
+        Ok(Self { plan, journal, staging, done, resumes })
     }
 
     /// True if an earlier run of the same restore left something to go on with.
@@ -107,6 +119,10 @@ impl Restore {
     pub async fn run(self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<Plan> {
         fs::create_dir_durable(&self.plan.target, 0o755)?;
         let _lock = NodeLock::take(std::slice::from_ref(&self.plan.target))?;
+        if self.done.is_dir() {
+            fs::remove_tree(&self.done)?;
+            return Ok(self.plan);
+        }
         fs::create_dir_durable(&self.staging, 0o700)?;
         fs::replace(&self.staging.join(JOURNAL), &serde_json::to_vec_pretty(&self.journal)?)?;
         let fetched = self.staging.join(FETCHED);
@@ -119,17 +135,9 @@ impl Restore {
         for table in &self.plan.tables {
             place(&self.staging, &self.plan.target, table, &owner)?;
         }
-        // The journal last: until it is gone, the same command can clear up.
-        for keyspace in self.plan.tables.iter().map(|table| self.staging.join(&table.keyspace)) {
-            match fs::remove_dir(&keyspace) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                other => other?,
-            }
-        }
-        fs::unlink(&self.staging.join(FETCHED))?;
-        fs::unlink(&self.staging.join(JOURNAL))?;
-        fs::remove_dir(&self.staging)?;
+        fs::rename_noreplace(&self.staging, &self.done)?;
         fs::sync_dir(&self.plan.target)?;
+        fs::remove_tree(&self.done)?;
         Ok(self.plan)
     }
 
@@ -182,6 +190,16 @@ fn refuse_taken(path: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// A restore stays below the directory that it was given.
+fn refuse_link(path: &Path) -> anyhow::Result<()> {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => {
+            bail!("{}: a symbolic link, and a restore follows none: remove it, or restore elsewhere", path.display())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A node that runs in the target would not see the files, or see half of them.
 fn refuse_running(target: &Path, cassandra_is_stopped: bool) -> anyhow::Result<()> {
     let is_used = std::fs::read_dir(target).is_ok_and(|mut entries| {
@@ -211,6 +229,7 @@ fn place(staging: &Path, target: &Path, table: &PlannedTable, owner: &fs::FileSt
         }
         bail!("{}: neither here nor at its place: remove {} and restore again", from.display(), staging.display());
     }
+    refuse_link(&keyspace)?;
     fs::give_tree(&from, owner)?;
     fs::create_dir_durable(&keyspace, 0o755)?;
     Dir::open(&keyspace)?.give_to(owner)?;

@@ -8,7 +8,7 @@ pub mod clear;
 mod schema_cql;
 mod take;
 
-pub use take::{Base, Fresh, Known, Request, Snapshot, TableSnapshot, take};
+pub use take::{Base, Fresh, Known, Request, Snapshot, TableSnapshot, advice, take};
 
 /// What the names of transient snapshots begin with: whatever has this prefix at the start of a run is a leftover.
 pub const TRANSIENT_PREFIX: &str = "helenus-";

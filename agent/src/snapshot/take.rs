@@ -64,12 +64,21 @@ pub struct Snapshot {
     pub versions: BTreeSet<String>,
     /// Directories of links to be removed in the end.
     transient: Vec<PathBuf>,
+    /// Directories of the kept snapshot, to be removed as well unless the run succeeds.
+    kept: Vec<PathBuf>,
+}
+
+impl Snapshot {
+    /// The run has succeeded: the kept snapshot is the operator's from now on.
+    pub fn release_kept(&mut self) {
+        self.kept.clear();
+    }
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        for directory in &self.transient {
-            if let Err(error) = clear::remove(directory) {
+        for directory in self.transient.iter().chain(&self.kept) {
+            if let Err(error) = fs::remove_tree(directory) {
                 tracing::warn!("{error}; the next run will try again");
             }
         }
@@ -113,6 +122,8 @@ pub struct Fresh {
     pub links: usize,
     /// Why nobody can tell whether it counts.
     pub doubt: Option<String>,
+    /// The SSTable of that name in the base part: some of its objects may serve.
+    pub in_base: Option<usize>,
 }
 
 /// A directory of links.
@@ -140,6 +151,7 @@ pub fn take(
         notices: scan.notices,
         versions: BTreeSet::new(),
         transient: Vec::new(),
+        kept: Vec::new(),
     };
     if !request.dry_run {
         for path in clear::clear_leftovers(&scan.tables)? {
@@ -215,7 +227,11 @@ impl TableRun<'_, '_> {
         let mut linker = Linker::new(self.request, self.table);
         let taken = self.take(&mut linker);
         // Whatever the outcome: a kept snapshot has another name by now, so only what is left of it is removed.
-        self.snapshot.transient.extend(linker.made());
+        let made = linker.made();
+        if let Some(tag) = self.request.keep {
+            self.snapshot.kept.extend(made.iter().map(|path| path.with_file_name(tag)));
+        }
+        self.snapshot.transient.extend(made);
         taken
     }
 
@@ -262,7 +278,9 @@ impl TableRun<'_, '_> {
                 }
                 taken.fresh_bytes += sstable.files.values().map(|stat| stat.size).sum::<u64>();
                 let links = linker.links_of(group, sstable.place, &mut taken.links);
-                taken.fresh.push(Fresh { descriptor: sstable.descriptor, links, doubt: sstable.doubt.clone() });
+                let in_base = in_base.named(group, sstable);
+                let doubt = sstable.doubt.clone();
+                taken.fresh.push(Fresh { descriptor: sstable.descriptor, links, doubt, in_base });
             }
         }
         let base_count = base.as_ref().map(|base| base.part.sstables.len());
@@ -325,11 +343,16 @@ impl<'a> BaseIndex<'a> {
         Self { base, by_name }
     }
 
+    /// The SSTable of the same name.
+    fn named(&self, group: &Group, live: &LiveSSTable) -> Option<usize> {
+        let name = live.descriptor.to_string();
+        self.by_name.get(&(group.index.as_deref(), name.as_str())).copied()
+    }
+
     /// The same files with the same lengths and times: a file name is never used again with all of these equal. What
     /// was damaged or doubtful then is looked at again.
     fn find(&self, group: &Group, live: &LiveSSTable) -> Option<usize> {
-        let name = live.descriptor.to_string();
-        let position = *self.by_name.get(&(group.index.as_deref(), name.as_str()))?;
+        let position = self.named(group, live)?;
         let stored = &self.base?.part.sstables[position];
         let same = live.doubt.is_none()
             && !stored.damaged
@@ -398,7 +421,7 @@ impl<'a> Linker<'a> {
         let from = &group.places[sstable.place].dir;
         let key = (table_directory(from.path(), group.index.as_deref()), group.index.clone());
         if !self.dirs.contains_key(&key) {
-            let dir = make_dir(&key.0, self.request.transient, key.1.as_deref())?;
+            let dir = make_dir(&key.0, self.request.transient, key.1.as_deref()).map_err(refused)?;
             self.dirs.insert(key.clone(), dir);
         }
         let to = &self.dirs[&key];
@@ -416,7 +439,7 @@ impl<'a> Linker<'a> {
                     unlink_sstable(to, sstable.descriptor)?;
                     return Ok(false);
                 }
-                Err(error) => return Err(refused(error, from)),
+                Err(error) => return Err(refused(error)),
             };
             if self.copies && !notices.iter().any(|notice| notice.message.starts_with("links")) {
                 notices.push(remark(from.path(), "links are impossible here; the files are copied, which takes space"));
@@ -460,7 +483,7 @@ impl<'a> Linker<'a> {
         // An empty table has a snapshot, too.
         let key = (home.clone(), None);
         if !self.dirs.contains_key(&key) {
-            let dir = make_dir(&home, self.request.transient, None)?;
+            let dir = make_dir(&home, self.request.transient, None).map_err(refused)?;
             self.dirs.insert(key.clone(), dir);
         }
         let mut files = Vec::new();
@@ -560,10 +583,9 @@ fn is_impossible(error: &fs::Error) -> bool {
     matches!(code, Some(Errno::EXDEV | Errno::EMLINK | Errno::EOPNOTSUPP | Errno::ENOSYS))
 }
 
-/// An error that says which rule of Linux refused a link, and what to do.
-fn refused(error: fs::Error, directory: &Dir) -> anyhow::Error {
-    let code = error.cause.raw_os_error().map(Errno::from_raw);
-    let advice = match code {
+/// Which rule of Linux refused a link, and what to do.
+pub fn advice(error: &fs::Error) -> &'static str {
+    match error.cause.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EPERM) => {
             "fs.protected_hardlinks forbids links to files of another owner that one may not read and write: \
              run helenus as Cassandra's user"
@@ -571,9 +593,14 @@ fn refused(error: fs::Error, directory: &Dir) -> anyhow::Error {
         Some(Errno::EACCES) => "the directory may not be written by this user: run helenus as Cassandra's user",
         Some(Errno::EROFS) => "the file system is mounted read-only",
         Some(Errno::ENOSPC | Errno::EDQUOT) => "no space is left for the names of the links",
+        Some(Errno::EXDEV) => "the files and their snapshots lie on different mounts: a backup copies them instead",
         _ => "see `helenus doctor`",
-    };
-    anyhow::Error::new(error).context(format!("{}: {advice}", directory.path().display()))
+    }
+}
+
+fn refused(error: fs::Error) -> anyhow::Error {
+    let advice = advice(&error);
+    anyhow::Error::new(error).context(advice)
 }
 
 fn unlink_sstable(dir: &Dir, descriptor: Descriptor) -> fs::Result<()> {

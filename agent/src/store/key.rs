@@ -318,6 +318,11 @@ pub fn part(node: &NodeName, keyspace: &str, table_directory: &str, hash: &str) 
     directory.object(&format!("{}{JSON_ZST}", segment(hash)?))
 }
 
+/// `data/`: below it lie the epochs.
+pub fn epochs() -> KeyPrefix {
+    KeyPrefix(format!("{}/", Root::Data.name()))
+}
+
 /// `data/<epoch>/<node>/`: every SSTable object of one node in one epoch.
 pub fn sstables(root: Root, epoch: u32, node: &NodeName) -> Result<KeyPrefix, KeyError> {
     KeyPrefix::new(format!("{}/{epoch}/{}/", root.name(), node.path()))

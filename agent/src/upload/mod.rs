@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures::TryStreamExt;
+use helenus_sstable::component::Component;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::catalog::Catalog;
 use crate::config::Compress;
 use crate::inspect::SSTableFiles;
 use crate::inspect::reader::Buffers;
@@ -104,6 +106,9 @@ struct Item {
     /// True if the links are to be removed when the files are stored.
     is_transient: bool,
     files: SSTableFiles,
+    /// Large objects that the base names for an SSTable of this name, with their lengths: keys name content, so one of
+    /// these that is needed is there.
+    in_base: BTreeMap<ObjectKey, u64>,
 }
 
 /// The tables of a snapshot, all of it stored. Only [`upload`] makes one.
@@ -146,10 +151,10 @@ pub async fn upload(snapshot: &Snapshot, context: Arc<Context>) -> anyhow::Resul
 struct Run<'a> {
     snapshot: &'a Snapshot,
     context: Arc<Context>,
-    sstables: JoinSet<anyhow::Result<(usize, StoredSSTable)>>,
+    sstables: JoinSet<anyhow::Result<(usize, one::Outcome)>>,
     parts: JoinSet<anyhow::Result<(usize, TableEntry)>>,
     /// Stored SSTables of tables that are not complete yet.
-    results: BTreeMap<usize, Vec<StoredSSTable>>,
+    results: BTreeMap<usize, Vec<one::Outcome>>,
     entries: BTreeMap<usize, TableEntry>,
     damaged: Vec<DamagedSSTable>,
 }
@@ -158,7 +163,7 @@ impl Run<'_> {
     async fn all(&mut self) -> anyhow::Result<()> {
         for (number, table) in self.snapshot.tables.iter().enumerate() {
             self.results.insert(number, Vec::new());
-            for item in items(table)? {
+            for item in self.items(table).await? {
                 while self.sstables.len() >= self.context.parallel {
                     self.one_sstable().await?;
                 }
@@ -178,7 +183,8 @@ impl Run<'_> {
 
     async fn one_sstable(&mut self) -> anyhow::Result<()> {
         let Some(joined) = self.sstables.join_next().await else { return Ok(()) };
-        let (number, stored) = joined.context("a reader failed")??;
+        let (number, outcome) = joined.context("a reader failed")??;
+        let stored = &outcome.stored;
         let table = &self.snapshot.tables[number].table;
         if stored.damaged {
             self.damaged.push(DamagedSSTable {
@@ -189,7 +195,7 @@ impl Run<'_> {
                 findings: stored.findings.clone(),
             });
         }
-        self.results.entry(number).or_default().push(stored);
+        self.results.entry(number).or_default().push(outcome);
         self.finish_if_complete(number).await
     }
 
@@ -219,31 +225,52 @@ impl Run<'_> {
         }
         Ok(())
     }
+
+    /// The fresh SSTables of a table, as their links show them now.
+    async fn items(&self, table: &TableSnapshot) -> anyhow::Result<Vec<Item>> {
+        let hash = table.base.as_ref().and_then(|base| base.part.as_ref());
+        let base = match hash.filter(|_| table.fresh.iter().any(|fresh| fresh.in_base.is_some())) {
+            None => None,
+            Some(hash) => {
+                let (keyspace, directory) = (&table.table.keyspace, table.table.directory_name());
+                Some(
+                    Catalog::of(self.context.store.as_ref())
+                        .part(&self.context.node, keyspace, &directory, hash)
+                        .await?,
+                )
+            }
+        };
+        let mut items = Vec::with_capacity(table.fresh.len());
+        for (number, links) in table.links.iter().enumerate() {
+            let mut listed: BTreeMap<String, SSTableFiles> = SSTableFiles::list(&links.path)?
+                .into_iter()
+                .map(|files| (files.descriptor.to_string(), files))
+                .collect();
+            for fresh in table.fresh.iter().filter(|fresh| fresh.links == number) {
+                let files = listed.remove(&fresh.descriptor.to_string()).ok_or_else(|| {
+                    std::io::Error::new(
+                        std::io::ErrorKind::NotFound,
+                        format!("{}: the links to {} were removed", links.path.display(), fresh.descriptor),
+                    )
+                })?;
+                let in_base = fresh.in_base.and_then(|position| base.as_ref()?.sstables.get(position));
+                items.push(Item {
+                    keyspace: table.table.keyspace.clone(),
+                    table_directory: table.table.directory_name(),
+                    index: links.index.clone(),
+                    data_directory: links.data_directory,
+                    doubt: fresh.doubt.clone(),
+                    is_transient: links.is_transient,
+                    files,
+                    in_base: in_base.map(large_objects).unwrap_or_default(),
+                });
+            }
+        }
+        Ok(items)
+    }
 }
 
-/// The fresh SSTables of a table, as their links show them now.
-fn items(table: &TableSnapshot) -> anyhow::Result<Vec<Item>> {
-    let mut items = Vec::with_capacity(table.fresh.len());
-    for (number, links) in table.links.iter().enumerate() {
-        let mut listed: BTreeMap<String, SSTableFiles> =
-            SSTableFiles::list(&links.path)?.into_iter().map(|files| (files.descriptor.to_string(), files)).collect();
-        for fresh in table.fresh.iter().filter(|fresh| fresh.links == number) {
-            let files = listed.remove(&fresh.descriptor.to_string()).ok_or_else(|| {
-                std::io::Error::new(
-                    std::io::ErrorKind::NotFound,
-                    format!("{}: the links to {} were removed", links.path.display(), fresh.descriptor),
-                )
-            })?;
-            items.push(Item {
-                keyspace: table.table.keyspace.clone(),
-                table_directory: table.table.directory_name(),
-                index: links.index.clone(),
-                data_directory: links.data_directory,
-                doubt: fresh.doubt.clone(),
-                is_transient: links.is_transient,
-                files,
-            });
-        }
-    }
-    Ok(items)
+fn large_objects(sstable: &StoredSSTable) -> BTreeMap<ObjectKey, u64> {
+    let large = sstable.files.iter().filter(|file| file.component == Component::Data.name() && file.offset == 0);
+    large.filter(|file| !file.object.name().ends_with(".tar")).map(|file| (file.object.clone(), file.stored)).collect()
 }

@@ -7,22 +7,29 @@ use anyhow::Context as _;
 use helenus_sstable::component::Component;
 use helenus_sstable::digest::Digest;
 
-use super::outgoing::Outgoing;
+use super::outgoing::{Finished, Outgoing};
 use super::{Context, Item};
 use crate::fs::Dir;
 use crate::inspect::{Inspection, Nowhere, inspect};
-use crate::manifest::model::{StoredFile, StoredSSTable};
+use crate::manifest::model::{Amount, StoredSSTable};
 use crate::store::key::Root;
 
 /// Memory besides the held components: slices on their way.
 const STREAM_BYTES: u64 = 4 << 20;
 
+/// A stored SSTable, and what of it was not in the store before.
+#[derive(Debug)]
+pub struct Outcome {
+    pub stored: StoredSSTable,
+    pub added: Amount,
+}
+
 /// Reads, checks and stores one SSTable. What is damaged is stored as such.
-pub fn store(context: &Arc<Context>, item: &Item) -> anyhow::Result<StoredSSTable> {
+pub fn store(context: &Arc<Context>, item: &Item) -> anyhow::Result<Outcome> {
     let need = (item.files.held_bytes() * 2 + STREAM_BYTES).div_ceil(1 << 10);
     let need = u32::try_from(need).unwrap_or(u32::MAX).min(super::BUDGET_KIB);
     let _budget = context.runtime.block_on(context.budget.clone().acquire_many_owned(need))?;
-    let (files, inspection, damaged) = send(context, item)?;
+    let (Finished { files, added }, inspection, damaged) = send(context, item)?;
     let stored = StoredSSTable {
         sstable: item.files.descriptor.to_string(),
         index: item.index.clone(),
@@ -35,10 +42,10 @@ pub fn store(context: &Arc<Context>, item: &Item) -> anyhow::Result<StoredSSTabl
         unlink(item)?;
     }
     context.progress.bytes.fetch_add(item.files.bytes(), Ordering::Relaxed);
-    Ok(stored)
+    Ok(Outcome { stored, added })
 }
 
-fn send(context: &Arc<Context>, item: &Item) -> anyhow::Result<(Vec<StoredFile>, Inspection, bool)> {
+fn send(context: &Arc<Context>, item: &Item) -> anyhow::Result<(Finished, Inspection, bool)> {
     if item.doubt.is_none() {
         // The key is claimed from what Cassandra wrote, and proven before the object comes to be.
         // Nobody knows what the digest of an unknown version covers.

@@ -14,7 +14,7 @@ use crate::config::Compress;
 use crate::fs::Dir;
 use crate::inspect::reader::Reader;
 use crate::inspect::{Inspection, Sink};
-use crate::manifest::model::{Codec, Hex, StoredFile};
+use crate::manifest::model::{Amount, Codec, Hex, StoredFile};
 use crate::pack::frames::Frames;
 use crate::pack::tar::Pack;
 use crate::pack::unpack;
@@ -39,6 +39,14 @@ pub struct Outgoing<'a> {
     pack: Pack,
     sent: Vec<Sent>,
     open: Option<Streaming>,
+}
+
+/// All objects of an SSTable exist.
+pub struct Finished {
+    /// Its files.
+    pub files: Vec<StoredFile>,
+    /// What of them was not in the store before.
+    pub added: Amount,
 }
 
 /// A component whose bytes are on their way.
@@ -116,7 +124,7 @@ impl<'a> Outgoing<'a> {
 
     fn stream(&self, name: &str, length: Option<u64>) -> anyhow::Result<Stream> {
         let key = self.directory.object(name)?;
-        if let Some(stored) = self.context.existing.get(&key) {
+        if let Some(stored) = self.context.existing.get(&key).or_else(|| self.item.in_base.get(&key)) {
             return Ok(Stream { key, stored: *stored, to: Destination::Existing });
         }
         let (slices, mut waiting) = mpsc::channel::<Bytes>(SLICES_WAITING);
@@ -148,35 +156,42 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Makes all objects exist; the inspection has proven their bytes.
-    pub fn finish(mut self, inspection: &Inspection) -> anyhow::Result<Vec<StoredFile>> {
+    pub fn finish(mut self, inspection: &Inspection) -> anyhow::Result<Finished> {
         self.close();
         let pack = std::mem::take(&mut self.pack);
-        let pack_key = if pack.is_empty() {
-            None
+        let mut added = Amount::default();
+        let (pack_key, pack_is_new) = if pack.is_empty() {
+            (None, false)
         } else {
             let (tar, hash) = pack.finish()?;
             let key = self.directory.object(&format!("meta-{hash}.tar"))?;
-            if !self.context.existing.contains_key(&key) {
-                match self.context.runtime.block_on(self.context.store.create(&key, tar)) {
+            let is_new = !self.context.existing.contains_key(&key)
+                && match self.context.runtime.block_on(self.context.store.create(&key, tar)) {
+                    Ok(_) => true,
                     // The key is the hash of the content: what is there is what we have.
-                    Ok(_) | Err(store::Error::AlreadyExists { .. }) => {}
+                    Err(store::Error::AlreadyExists { .. }) => false,
                     Err(error) => return Err(error.into()),
-                }
-            }
-            Some(key)
+                };
+            (Some(key), is_new)
         };
         let attributes = Dir::open(&self.item.files.directory)?;
         let mut files = Vec::new();
         for sent in std::mem::take(&mut self.sent) {
             let stat = attributes.stat_child(self.item.files.descriptor.file_name(&sent.component))?;
             let crc32 = sent.crc32.or(inspection.data_crc).context("every component has a sum")?;
-            let (object, offset, stored) = match sent.at {
-                At::Pack { offset, stored } => (pack_key.clone().context("a member has a tar")?, offset, stored),
+            let (object, offset, stored, is_new) = match sent.at {
+                At::Pack { offset, stored } => {
+                    (pack_key.clone().context("a member has a tar")?, offset, stored, pack_is_new)
+                }
                 At::Object(stream) => {
-                    let (key, stored) = self.finish_stream(stream, &sent.component, sent.codec, sent.blake3)?;
-                    (key, 0, stored)
+                    let (key, stored, is_new) = self.finish_stream(stream, &sent.component, sent.codec, sent.blake3)?;
+                    (key, 0, stored, is_new)
                 }
             };
+            if is_new {
+                let is_data = sent.component == Component::Data;
+                added.add(Amount { sstables: is_data.into(), files: 1, bytes: sent.length, stored_bytes: stored });
+            }
             files.push(StoredFile {
                 component: sent.component.name().to_owned(),
                 object,
@@ -193,7 +208,7 @@ impl<'a> Outgoing<'a> {
             });
         }
         files.sort_by(|a, b| a.component.cmp(&b.component));
-        Ok(files)
+        Ok(Finished { files, added })
     }
 
     fn finish_stream(
@@ -202,7 +217,7 @@ impl<'a> Outgoing<'a> {
         component: &Component,
         codec: Codec,
         hash: blake3::Hash,
-    ) -> anyhow::Result<(ObjectKey, u64)> {
+    ) -> anyhow::Result<(ObjectKey, u64, bool)> {
         let runtime = &self.context.runtime;
         let Stream { key, stored, to } = stream;
         let exists = match to {
@@ -217,12 +232,12 @@ impl<'a> Outgoing<'a> {
             }
         };
         if !exists {
-            return Ok((key, stored));
+            return Ok((key, stored, true));
         }
         // The directory names the bytes of Data.db, and nothing gets there unproven. What the other components hold it
         // does not say: one that differs gets a name that does.
         if *component == Component::Data || runtime.block_on(self.holds(&key, codec, hash))? {
-            return Ok((key.clone(), runtime.block_on(self.stored_length(&key))?));
+            return Ok((key.clone(), runtime.block_on(self.stored_length(&key))?, false));
         }
         let name = format!("{}-{}", key.name(), &hash.to_hex()[..16]);
         self.send_again(&name, component, codec)
@@ -246,7 +261,7 @@ impl<'a> Outgoing<'a> {
         Ok(unpack::hash(stream, codec).await.is_ok_and(|stored| stored == hash))
     }
 
-    fn send_again(&self, name: &str, component: &Component, codec: Codec) -> anyhow::Result<(ObjectKey, u64)> {
+    fn send_again(&self, name: &str, component: &Component, codec: Codec) -> anyhow::Result<(ObjectKey, u64, bool)> {
         let mut again = Self { sent: Vec::new(), ..Self::new(self.context, self.item, Root::Data, None)? };
         again.directory = self.directory.clone();
         let mut reader = Reader::open(&self.item.files.path(component), &self.context.buffers)?;
@@ -257,11 +272,12 @@ impl<'a> Outgoing<'a> {
         again.close();
         let Some(Sent { at: At::Object(stream), .. }) = again.sent.pop() else { bail!("{name}: nothing was sent") };
         let Stream { key, stored, to } = stream;
-        let Destination::Store { task, .. } = to else { return Ok((key, stored)) };
+        let Destination::Store { task, .. } = to else { return Ok((key, stored, false)) };
         let runtime = &self.context.runtime;
         let upload = runtime.block_on(task).context("an upload failed")??;
         match runtime.block_on(upload.finish()) {
-            Ok(_) | Err(store::Error::AlreadyExists { .. }) => Ok((key, stored)),
+            Ok(_) => Ok((key, stored, true)),
+            Err(store::Error::AlreadyExists { .. }) => Ok((key, stored, false)),
             Err(error) => Err(error.into()),
         }
     }

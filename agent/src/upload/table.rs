@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 
 use super::Context;
+use super::one::Outcome;
 use crate::catalog::Catalog;
 use crate::manifest::codec;
 use crate::manifest::model::{Amount, FORMAT, Part, StoredSSTable, TableEntry};
@@ -17,12 +18,12 @@ pub struct TablePart {
     directory: String,
     base: Option<String>,
     known: Vec<Known>,
-    fresh: Vec<StoredSSTable>,
+    fresh: Vec<Outcome>,
 }
 
 impl TablePart {
     /// The part of a table whose fresh SSTables are stored.
-    pub fn new(table: &TableSnapshot, fresh: Vec<StoredSSTable>) -> Self {
+    pub fn new(table: &TableSnapshot, fresh: Vec<Outcome>) -> Self {
         Self {
             keyspace: table.table.keyspace.clone(),
             table: table.table.directory.table.clone(),
@@ -37,8 +38,8 @@ impl TablePart {
     pub async fn store(self, context: &Context) -> anyhow::Result<TableEntry> {
         let Self { keyspace, table, directory, base, known, fresh } = self;
         let mut added = Amount::default();
-        fresh.iter().for_each(|sstable| added.add(sstable.amount()));
-        let mut sstables = fresh;
+        fresh.iter().for_each(|outcome| added.add(outcome.added));
+        let mut sstables: Vec<StoredSSTable> = fresh.into_iter().map(|outcome| outcome.stored).collect();
         if let (Some(base), false) = (&base, known.is_empty()) {
             let catalog = Catalog::of(context.store.as_ref());
             let part = catalog.part(&context.node, &keyspace, &directory, base).await?;
