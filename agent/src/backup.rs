@@ -80,7 +80,8 @@ impl Job {
                 notices: Vec::new(),
             },
         };
-        let (bases, snapshot) = self.take(bases, "dry-run", true, Arc::default()).await?;
+        let (bases, mut snapshot) = self.take(bases, "dry-run", true, Arc::default()).await?;
+        snapshot.notices.extend(bases.notices.iter().cloned());
         let based_on = bases.newest_read().map(|newest| newest.backup_id.clone()).filter(|_| !self.new_epoch);
         Ok(Forecast { snapshot, based_on })
     }
@@ -123,7 +124,8 @@ impl Job {
         let started = time::now();
         let id = BackupId::new(started);
         let mut bases = Bases::find(store.clone(), &self.node).await?;
-        let epoch = bases.epoch().await?.map_or(0, |epoch| if self.new_epoch { epoch + 1 } else { epoch });
+        let epoch =
+            bases.epoch(self.new_epoch).await?.map_or(0, |epoch| if self.new_epoch { epoch + 1 } else { epoch });
         let (bases, mut snapshot) =
             self.take(bases, &format!("{TRANSIENT_PREFIX}{id}"), false, progress.clone()).await?;
         if snapshot.tables.is_empty() && snapshot.dropped.is_empty() {
@@ -229,16 +231,13 @@ impl Bases {
         Ok(Self { store, node: node.clone(), entries, read: BTreeMap::new(), notices: Vec::new() })
     }
 
-    /// The epoch that a backup goes on with; 0 for the first.
-    async fn epoch(&mut self) -> anyhow::Result<Option<u32>> {
-        if let Some(newest) = self.newest().await? {
-            return Ok(Some(newest.epoch));
+    /// The epoch that a backup goes on with, or, for a new one, the highest that was ever used; `None` before the first.
+    async fn epoch(&mut self, highest: bool) -> anyhow::Result<Option<u32>> {
+        let mut newest = self.newest().await?.map(|newest| newest.epoch);
+        if self.entries.is_empty() || (newest.is_some() && !highest) {
+            return Ok(newest);
         }
-        if self.entries.is_empty() {
-            return Ok(None);
-        }
-        // No manifest can be read: the objects themselves tell.
-        let mut newest = None;
+        // A damaged manifest may have been of a later epoch: the objects themselves tell.
         let mut listing = self.store.list(&key::epochs(), None, Depth::Level);
         while let Some(listed) = listing.try_next().await? {
             if let Listed::Prefix(prefix) = listed {
@@ -264,9 +263,9 @@ impl Bases {
     fn unless_damaged<T>(&mut self, key: &str, read: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
         match read {
             Ok(read) => Ok(Some(read)),
-            Err(error) if error.chain().any(|cause| cause.is::<store::Error>()) => Err(error),
+            Err(error) if error.chain().any(is_failure_of_the_store) => Err(error),
             Err(error) => {
-                self.notices.push(notice(Path::new(key), format!("cannot be built upon: {error:#}")));
+                self.notices.push(notice(Path::new(key), format!("cannot be built upon: {}", error.root_cause())));
                 Ok(None)
             }
         }
@@ -312,6 +311,14 @@ impl Bases {
         }
         Ok(None)
     }
+}
+
+/// True for an error that says nothing about the document that was asked for.
+fn is_failure_of_the_store(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use store::Error::{NotFound, TooLong, Truncated};
+    cause
+        .downcast_ref::<store::Error>()
+        .is_some_and(|error| !matches!(error, NotFound { .. } | Truncated { .. } | TooLong { .. }))
 }
 
 /// Ends the run when Cassandra's disks fill up: links pin what Cassandra deletes, and its writes come first.

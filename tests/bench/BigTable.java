@@ -1,7 +1,9 @@
 // Writes SSTables of px.big without a server: rows of about 1 KB, half of it words and half noise, so that LZ4 saves
 // about a quarter.
 //
-// usage: java BigTable DIRECTORY RAW_BYTES     Cassandra's jars on the class path; `data.sh` does it
+// usage: java BigTable DIRECTORY RAW_BYTES BUFFER_MIB     Cassandra's jars on the class path; `data.sh` does it
+//
+// Each full buffer becomes an SSTable of about three quarters of its size.
 //
 // The seed is fixed: every run writes the same rows.
 
@@ -24,18 +26,18 @@ public final class BigTable {
     private static final int ROWS_PER_PARTITION = 20;
     private static final int WORDS_BYTES = 512;
     private static final int NOISE_BYTES = 512;
-    private static final int BUFFER_MIB = 256;
 
     public static void main(String[] arguments) throws Exception {
         Path directory = Files.createDirectories(Path.of(arguments[0]));
         long rawBytes = Long.parseLong(arguments[1]);
+        int bufferMib = Integer.parseInt(arguments[2]);
         Random random = new Random(1);
         long written = 0;
         try (CQLSSTableWriter writer = CQLSSTableWriter.builder()
                 .inDirectory(directory.toString())
                 .forTable(SCHEMA)
                 .using(INSERT)
-                .withBufferSizeInMiB(BUFFER_MIB)
+                .withBufferSizeInMiB(bufferMib)
                 .build()) {
             for (long partition = 0; written < rawBytes; partition++) {
                 for (int row = 0; row < ROWS_PER_PARTITION; row++) {

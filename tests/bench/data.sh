@@ -1,8 +1,10 @@
 #!/bin/bash
 # Makes the data of the benchmarks once, in $BENCH_DIR/node/data, and leaves the node stopped.
 #
-#   px.big    about 2.15 GB of Data.db in 11 SSTables, LZ4
+#   px.big    2.1 GB of Data.db in 11 SSTables, LZ4
 #   many      200 tables x 4 flushes x 8 components = 6,400 files
+#
+# and, for memory.sh, in $BENCH_DIR/pieces the first tenth of px.big's rows in 11 SSTables a tenth as large.
 #
 # usage: data.sh
 #
@@ -34,10 +36,16 @@ trap '"$here/cassandra.sh" stop' EXIT
 "$BENCH_PYTHON" "$here/tables.py" "${BENCH_ADDRESS:-127.0.0.1}" 200 4 "'$here/cassandra.sh' nodetool flush many"
 
 # Written beside the live tables, so that the import moves the files and does not copy them.
+raw=${BENCH_RAW_BYTES:-2800000000}
 made=$BENCH_DIR/made/px/big
-rm -rf "$BENCH_DIR/made" && mkdir -p "$made" "$BENCH_DIR/classes"
-javac -cp "$lib/*" -d "$BENCH_DIR/classes" "$here/BigTable.java"
-"$here/cassandra.sh" java -cp "$BENCH_DIR/classes:$BENCH_DIR/node/conf:$lib/*" BigTable "$made" "${BENCH_RAW_BYTES:-2800000000}"
+pieces=$BENCH_DIR/pieces/px/big
+rm -rf "$BENCH_DIR/made" "$BENCH_DIR/pieces" && mkdir -p "$made" "$pieces" "$BENCH_DIR/classes"
+javac -nowarn -cp "$lib/*" -d "$BENCH_DIR/classes" "$here/BigTable.java"
+big_table() {
+    "$here/cassandra.sh" java -cp "$BENCH_DIR/classes:$BENCH_DIR/node/conf:$lib/*" BigTable "$@"
+}
+big_table "$made" "$raw" 256
+big_table "$pieces" "$((raw / 10))" 26
 "$here/cassandra.sh" nodetool import px big "$made"
 "$here/cassandra.sh" nodetool flush
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Global, NodeArgs, output};
 use crate::catalog::repository::Repository;
 use crate::config::Config;
-use crate::error::Outcome;
+use crate::error::{Outcome, Reported};
 use crate::fs::Dir;
 use crate::node::lock::NodeLock;
 use crate::node::running::{self, Running};
@@ -85,7 +85,9 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     }
     output::result(global, &report, || text(&report))?;
     let bad = report.checks.iter().filter(|check| check.verdict == Verdict::Bad).count();
-    anyhow::ensure!(bad == 0, "{}; see above", output::count(bad as u64, "check") + " failed");
+    if bad > 0 {
+        return Err(Reported(output::count(bad as u64, "check") + " failed; see above").into());
+    }
     Ok(Outcome::Done)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
@@ -77,7 +78,10 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
         });
         output::note(global, &format!("the latest backup, {}, has only selected tables; {newest_full}", found.id));
     }
-    let manifest = catalog.manifest(&found).await?;
+    let manifest = catalog
+        .manifest(&found)
+        .await
+        .with_context(|| format!("backup {} cannot be read; `helenus list` shows the others", found.id))?;
     let target = std::path::absolute(&to_dir)?;
     let plan = Plan::make(catalog, &manifest, &selection, include_damaged, &target).await?;
     let journal = Journal {

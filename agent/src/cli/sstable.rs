@@ -163,7 +163,7 @@ pub fn verify(global: &Global, all: &[SSTableFiles], what: &str, notices: &[Noti
         results: &results,
     };
     output::result(global, &document, || text(&document, what))?;
-    let needs_look = damaged > 0 || notices.iter().any(|notice| notice.needs_look);
+    let needs_look = damaged > 0 || not_checked > 0 || notices.iter().any(|notice| notice.needs_look);
     Ok(if needs_look { Outcome::Findings } else { Outcome::Done })
 }
 

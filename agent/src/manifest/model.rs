@@ -165,6 +165,10 @@ pub struct Part {
     pub keyspace: String,
     /// Name of the table's directory.
     pub directory: String,
+    /// Random, in a part that was written again because the stored one with the same content is damaged: it gives the
+    /// part another hash, and so another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<uuid::Uuid>,
     /// SSTables, sorted by index, then descriptor.
     pub sstables: Vec<StoredSSTable>,
 }

@@ -92,9 +92,9 @@ pub fn collect(places: &[OpenPlace]) -> anyhow::Result<LiveSet> {
     let watch = Stopwatch::start();
     let mut contradictions = 0;
     loop {
-        let first = list(places)?;
+        let first = list(places, None)?;
         let logs = read_logs(places)?;
-        let second = list(places)?;
+        let second = list(places, Some(&first))?;
         if read_logs(places)? == logs {
             let transactions = Transactions::parse(places, &logs);
             let unfinished = transactions.unfinished();
@@ -114,7 +114,9 @@ pub fn collect(places: &[OpenPlace]) -> anyhow::Result<LiveSet> {
     }
 }
 
-fn list(places: &[OpenPlace]) -> anyhow::Result<Listing> {
+/// Lists files and their attributes. A name that led to the same inode in the `previous` pass has the attributes that it
+/// had then: a directory entry is cheap to read, an inode is not.
+fn list(places: &[OpenPlace], previous: Option<&Listing>) -> anyhow::Result<Listing> {
     let mut listing = Listing::default();
     for (place, open) in places.iter().enumerate() {
         for entry in open.dir.list()? {
@@ -125,12 +127,18 @@ fn list(places: &[OpenPlace]) -> anyhow::Result<Listing> {
             };
             match directory::classify(name, entry.kind == Kind::Directory) {
                 Entry::SSTable(file) if entry.kind == Kind::File => {
+                    let key = (place, file.descriptor);
+                    let known = previous.and_then(|previous| previous.files.get(&key)?.get(&file.component));
+                    if let Some(stat) = known.filter(|stat| stat.inode == entry.inode) {
+                        listing.files.entry(key).or_default().insert(file.component, *stat);
+                        continue;
+                    }
                     let stat = match open.dir.stat_child(name) {
                         Ok(stat) => stat,
                         Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                         Err(error) => return Err(error.into()),
                     };
-                    listing.files.entry((place, file.descriptor)).or_default().insert(file.component, stat);
+                    listing.files.entry(key).or_default().insert(file.component, stat);
                 }
                 Entry::SSTable(_) => listing.notices.push(notice(&path, "not a regular file; left out")),
                 Entry::IndexDirectory(index) => {

@@ -1,6 +1,7 @@
 //! Takes a snapshot: finds the SSTables that count, links them, and makes sure that all links belong to one moment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -11,7 +12,7 @@ use nix::errno::Errno;
 
 use super::schema_cql::Columns;
 use super::{SNAPSHOTS, clear};
-use crate::fs::{self, Dir, FileStat};
+use crate::fs::{self, Dir};
 use crate::inspect::reader::{Buffers, Reader};
 use crate::manifest::model::{DroppedTable, Notice, Part, TableEntry};
 use crate::node::dropped::{self, SchemaIds};
@@ -406,6 +407,9 @@ impl<'a> Linker<'a> {
                 counted.insert(key);
             }
         }
+        if !self.all_are_those_seen(groups, &counted)? {
+            return Ok(false);
+        }
         // Inputs of a compaction that ended meanwhile: beside its outputs they could bring deleted rows back.
         for (index, path, descriptor) in self.held.difference(&counted) {
             let dir = self.dirs.get(&(table_directory(path, index.as_deref()), index.clone()));
@@ -415,6 +419,44 @@ impl<'a> Linker<'a> {
         }
         self.held = counted;
         Ok(true)
+    }
+
+    /// True if every link to an immutable component leads to the inode that was seen when the SSTable counted, and every
+    /// copy has the length that was. What does not is unlinked, for another look.
+    fn all_are_those_seen(
+        &mut self,
+        groups: &[Group],
+        counted: &BTreeSet<(Option<String>, PathBuf, Descriptor)>,
+    ) -> anyhow::Result<bool> {
+        let mut inodes = BTreeMap::new();
+        for (key, dir) in &self.dirs {
+            let entries = dir.list()?.into_iter();
+            inodes.insert(key, entries.map(|entry| (entry.name, entry.inode)).collect::<HashMap<_, _>>());
+        }
+        let mut strangers = Vec::new();
+        for group in groups {
+            for sstable in &group.live {
+                let path = group.places[sstable.place].dir.path();
+                let held = (group.index.clone(), path.to_owned(), sstable.descriptor);
+                let dir = (table_directory(path, group.index.as_deref()), group.index.clone());
+                let (true, Some(inodes)) = (counted.contains(&held), inodes.get(&dir)) else { continue };
+                let is_seen =
+                    sstable.files.iter().filter(|(component, _)| !component.is_mutable()).all(|(component, stat)| {
+                        let name = sstable.descriptor.file_name(component);
+                        inodes.get(OsStr::new(&name)) == Some(&stat.inode)
+                            || (self.copies
+                                && self.dirs[&dir].stat_child(&name).is_ok_and(|copy| copy.size == stat.size))
+                    });
+                if !is_seen {
+                    strangers.push((dir, held));
+                }
+            }
+        }
+        for (dir, held) in &strangers {
+            unlink_sstable(&self.dirs[dir], held.2)?;
+            self.held.remove(held);
+        }
+        Ok(strangers.is_empty())
     }
 
     fn link(&mut self, group: &Group, sstable: &LiveSSTable, notices: &mut Vec<Notice>) -> anyhow::Result<bool> {
@@ -427,10 +469,10 @@ impl<'a> Linker<'a> {
         let to = &self.dirs[&key];
         // Data.db last: a set without it is no SSTable to anybody who looks.
         let others = sstable.files.iter().filter(|(component, _)| **component != Component::Data);
-        for (component, stat) in others.chain(sstable.files.get_key_value(&Component::Data)) {
+        for (component, _) in others.chain(sstable.files.get_key_value(&Component::Data)) {
             let name = sstable.descriptor.file_name(component);
-            let linked = match link_one(from, to, &name, component, &mut self.copies) {
-                Ok(linked) => linked,
+            match link_one(from, to, &name, component, &mut self.copies) {
+                Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     // A derived file may be between its old and its new version; the SSTable is there without it.
                     if component.is_mutable() && *component != Component::Statistics {
@@ -440,14 +482,9 @@ impl<'a> Linker<'a> {
                     return Ok(false);
                 }
                 Err(error) => return Err(refused(error)),
-            };
+            }
             if self.copies && !notices.iter().any(|notice| notice.message.starts_with("links")) {
                 notices.push(remark(from.path(), "links are impossible here; the files are copied, which takes space"));
-            }
-            let is_same = linked.size == stat.size && (linked.inode == stat.inode || self.copies);
-            if !component.is_mutable() && !is_same {
-                unlink_sstable(to, sstable.descriptor)?;
-                return Ok(false);
             }
         }
         Ok(true)
@@ -560,8 +597,8 @@ fn make_dir(table: &std::path::Path, name: &str, index: Option<&str>) -> fs::Res
     Ok(dir)
 }
 
-/// Links or copies one file; returns what lies in the target now.
-fn link_one(from: &Dir, to: &Dir, name: &str, component: &Component, copies: &mut bool) -> fs::Result<FileStat> {
+/// Links or copies one file.
+fn link_one(from: &Dir, to: &Dir, name: &str, component: &Component, copies: &mut bool) -> fs::Result<()> {
     // TOC.txt is appended in place by index builds: a link would change under our eyes.
     if *component == Component::Toc || *copies {
         from.copy_child_to(name, to)?;
@@ -574,7 +611,7 @@ fn link_one(from: &Dir, to: &Dir, name: &str, component: &Component, copies: &mu
             other => other?,
         }
     }
-    to.stat_child(name)
+    Ok(())
 }
 
 /// Errors that say that links cannot be had here at all.

@@ -8,7 +8,7 @@ mod outgoing;
 mod table;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use futures::TryStreamExt;
@@ -22,13 +22,17 @@ use crate::config::Compress;
 use crate::inspect::SSTableFiles;
 use crate::inspect::reader::Buffers;
 use crate::manifest::model::{DamagedSSTable, StoredSSTable, TableEntry};
+use crate::pack::frames::Frames;
 use crate::progress::Progress;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::store::key::{self, NodeName, ObjectKey, Root};
 use crate::store::{Depth, Listed, Store};
 
 /// Memory for held components and streams of all SSTables under way.
-const BUDGET_KIB: u32 = 32 << 10;
+const BUDGET_KIB: u32 = 16 << 10;
+
+/// SSTables in the parts that are being written: each takes some kilobytes there.
+const PARTS_SSTABLES_MAX: usize = 1000;
 
 /// Parts that are written at a time: each is a small object that waits for a disk or a network.
 const PARTS_AT_A_TIME: usize = 8;
@@ -53,6 +57,8 @@ pub struct Context {
     runtime: Handle,
     buffers: Buffers,
     budget: Arc<Semaphore>,
+    /// Compressors between two SSTables: making one costs a megabyte each time.
+    frames: Mutex<Vec<Frames>>,
 }
 
 impl Context {
@@ -76,6 +82,7 @@ impl Context {
             runtime: Handle::current(),
             buffers: Buffers::default(),
             budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
+            frames: Mutex::default(),
         }
     }
 
@@ -132,6 +139,7 @@ pub async fn upload(snapshot: &Snapshot, context: Arc<Context>) -> anyhow::Resul
         context: context.clone(),
         sstables: JoinSet::new(),
         parts: JoinSet::new(),
+        parts_sstables: 0,
         results: BTreeMap::new(),
         entries: BTreeMap::new(),
         damaged: Vec::new(),
@@ -152,7 +160,9 @@ struct Run<'a> {
     snapshot: &'a Snapshot,
     context: Arc<Context>,
     sstables: JoinSet<anyhow::Result<(usize, one::Outcome)>>,
-    parts: JoinSet<anyhow::Result<(usize, TableEntry)>>,
+    parts: JoinSet<anyhow::Result<(usize, usize, TableEntry)>>,
+    /// SSTables in those parts.
+    parts_sstables: usize,
     /// Stored SSTables of tables that are not complete yet.
     results: BTreeMap<usize, Vec<one::Outcome>>,
     entries: BTreeMap<usize, TableEntry>,
@@ -209,18 +219,23 @@ impl Run<'_> {
             self.entries.insert(number, TableEntry { added: Default::default(), ..base.clone() });
             return Ok(());
         }
-        while self.parts.len() >= PARTS_AT_A_TIME {
+        let sstables = table.known.len() + table.fresh.len();
+        while self.parts.len() >= PARTS_AT_A_TIME
+            || (!self.parts.is_empty() && self.parts_sstables + sstables > PARTS_SSTABLES_MAX)
+        {
             self.one_part().await?;
         }
+        self.parts_sstables += sstables;
         let work = table::TablePart::new(table, fresh);
         let context = self.context.clone();
-        self.parts.spawn(async move { Ok((number, work.store(&context).await?)) });
+        self.parts.spawn(async move { Ok((number, sstables, work.store(&context).await?)) });
         Ok(())
     }
 
     async fn one_part(&mut self) -> anyhow::Result<()> {
         if let Some(joined) = self.parts.join_next().await {
-            let (number, entry) = joined.context("writing a part failed")??;
+            let (number, sstables, entry) = joined.context("writing a part failed")??;
+            self.parts_sstables -= sstables;
             self.entries.insert(number, entry);
         }
         Ok(())

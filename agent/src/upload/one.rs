@@ -14,8 +14,11 @@ use crate::inspect::{Inspection, Nowhere, inspect};
 use crate::manifest::model::{Amount, StoredSSTable};
 use crate::store::key::Root;
 
-/// Memory besides the held components: slices on their way.
+/// Memory of a component that is not held: slices on their way, and the store's own buffers.
 const STREAM_BYTES: u64 = 4 << 20;
+
+/// Memory of an SSTable that is held whole, besides its components and their tar: a slice and a compressor.
+const HELD_BYTES: u64 = 2 << 20;
 
 /// A stored SSTable, and what of it was not in the store before.
 #[derive(Debug)]
@@ -26,7 +29,9 @@ pub struct Outcome {
 
 /// Reads, checks and stores one SSTable. What is damaged is stored as such.
 pub fn store(context: &Arc<Context>, item: &Item) -> anyhow::Result<Outcome> {
-    let need = (item.files.held_bytes() * 2 + STREAM_BYTES).div_ceil(1 << 10);
+    let held = item.files.held_bytes();
+    let besides = if held < item.files.bytes() { STREAM_BYTES } else { HELD_BYTES };
+    let need = (held * 2 + besides).div_ceil(1 << 10);
     let need = u32::try_from(need).unwrap_or(u32::MAX).min(super::BUDGET_KIB);
     let _budget = context.runtime.block_on(context.budget.clone().acquire_many_owned(need))?;
     let (Finished { files, added }, inspection, damaged) = send(context, item)?;

@@ -1,6 +1,6 @@
 //! The way of one SSTable's components into objects: small ones into one tar, large ones into objects of their own.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use crate::store::key::{KeyPrefix, ObjectKey, Root, SstableIdentity};
 use crate::store::{self, Depth, Listed, Upload, key};
 
 /// Slices that wait for the store while the next one is read.
-const SLICES_WAITING: usize = 2;
+const SLICES_WAITING: usize = 1;
 
 /// Below this a frame rarely saves a tar block.
 const COMPRESS_BYTES_MIN: usize = 1024;
@@ -35,7 +35,8 @@ pub struct Outgoing<'a> {
     context: &'a Arc<Context>,
     item: &'a Item,
     directory: KeyPrefix,
-    frames: Frames,
+    /// On loan from the context.
+    frames: Option<Frames>,
     pack: Pack,
     sent: Vec<Sent>,
     open: Option<Streaming>,
@@ -108,8 +109,12 @@ impl<'a> Outgoing<'a> {
             item.index.as_deref(),
             identity,
         )?;
-        let (frames, pack) = (Frames::new()?, Pack::default());
-        Ok(Self { context, item, directory, frames, pack, sent: Vec::new(), open: None })
+        let spare = context.frames.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let frames = match spare {
+            Some(frames) => frames,
+            None => Frames::new()?,
+        };
+        Ok(Self { context, item, directory, frames: Some(frames), pack: Pack::default(), sent: Vec::new(), open: None })
     }
 
     fn codec(&self, component: &Component) -> Codec {
@@ -262,7 +267,7 @@ impl<'a> Outgoing<'a> {
     }
 
     fn send_again(&self, name: &str, component: &Component, codec: Codec) -> anyhow::Result<(ObjectKey, u64, bool)> {
-        let mut again = Self { sent: Vec::new(), ..Self::new(self.context, self.item, Root::Data, None)? };
+        let mut again = Self::new(self.context, self.item, Root::Data, None)?;
         again.directory = self.directory.clone();
         let mut reader = Reader::open(&self.item.files.path(component), &self.context.buffers)?;
         again.begin_as(name, component, reader.length(), codec)?;
@@ -308,6 +313,12 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+impl Drop for Outgoing<'_> {
+    fn drop(&mut self) {
+        self.context.frames.lock().unwrap_or_else(PoisonError::into_inner).extend(self.frames.take());
+    }
+}
+
 fn stored_name(component: &Component, codec: Codec) -> String {
     match codec {
         Codec::None => component.name().to_owned(),
@@ -322,7 +333,7 @@ impl Sink for Outgoing<'_> {
         let mut codec = self.codec(component);
         let mut frames = Vec::new();
         if codec == Codec::Zstd && bytes.len() >= COMPRESS_BYTES_MIN {
-            frames = self.frames.whole(bytes)?;
+            frames = self.frames.as_mut().context("a compressor")?.whole(bytes)?;
         }
         let is_worth_it = !frames.is_empty() && frames.len() + TAR_BLOCK <= bytes.len();
         if !is_worth_it {
@@ -356,7 +367,7 @@ impl Sink for Outgoing<'_> {
         let Destination::Store { slices, .. } = &open.stream.to else { return Ok(()) };
         let stored = match open.codec {
             Codec::None => bytes,
-            Codec::Zstd => self.frames.frame(&bytes)?,
+            Codec::Zstd => self.frames.as_mut().context("a compressor")?.frame(&bytes)?,
         };
         open.stored += stored.len() as u64;
         // If the task has ended, it has an error, which `finish` or `abort` meets.

@@ -10,6 +10,28 @@ use crate::manifest::model::{Amount, FORMAT, Part, StoredSSTable, TableEntry};
 use crate::snapshot::{Known, TableSnapshot};
 use crate::store::{self, key};
 
+/// Stores a part under the hash of its content, and returns that hash.
+async fn store_part(context: &Context, mut part: Part) -> anyhow::Result<String> {
+    let catalog = Catalog::of(context.store.as_ref());
+    loop {
+        let (encoded, same) = tokio::task::spawn_blocking(move || (codec::encode(&part), part)).await?;
+        let encoded = encoded?;
+        part = same;
+        let key = key::part(&context.node, &part.keyspace, &part.directory, &encoded.hash)?;
+        match context.store.create(&key, encoded.body).await {
+            Ok(_) => return Ok(encoded.hash),
+            Err(store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // What is there should be what we have. If it is damaged by now, nothing may replace it.
+        let there = catalog.part(&context.node, &part.keyspace, &part.directory, &encoded.hash).await;
+        if there.is_ok_and(|there| there == part) {
+            return Ok(encoded.hash);
+        }
+        part.rewritten = Some(uuid::Uuid::new_v4());
+    }
+}
+
 /// A part to be written. It has nothing borrowed: it is written while the next table is read.
 #[derive(Debug)]
 pub struct TablePart {
@@ -55,15 +77,9 @@ impl TablePart {
         let part = if sstables.is_empty() {
             None
         } else {
-            let part = Part { format: FORMAT, keyspace: keyspace.clone(), directory: directory.clone(), sstables };
-            let encoded = tokio::task::spawn_blocking(move || codec::encode(&part)).await??;
-            let key = key::part(&context.node, &keyspace, &directory, &encoded.hash)?;
-            match context.store.create(&key, encoded.body).await {
-                // The key is the hash of the content: what is there is what we have.
-                Ok(_) | Err(store::Error::AlreadyExists { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-            Some(encoded.hash)
+            let (format, rewritten) = (FORMAT, None);
+            let part = Part { format, keyspace: keyspace.clone(), directory: directory.clone(), rewritten, sstables };
+            Some(store_part(context, part).await?)
         };
         Ok(TableEntry { keyspace, table, directory, part, amount, added })
     }

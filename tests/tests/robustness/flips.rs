@@ -96,13 +96,6 @@ fn vint(bytes: &[u8], at: usize) -> usize {
 const UNCOVERED: &[Uncovered] = &[
     Uncovered {
         component: "CompressionInfo.db",
-        range: "class name of the compressor",
-        holds: |place| (2..2 + place.u16_at(0)).contains(&place.offset),
-        reason: "a compressor may be anybody's class; the checksums of the chunks cover the compressed bytes, so nothing is \
-                 decompressed",
-    },
-    Uncovered {
-        component: "CompressionInfo.db",
         range: "largest compressed length",
         holds: |place| (10 + place.u16_at(0)..14 + place.u16_at(0)).contains(&place.offset),
         reason: "a threshold for the writer: another one above the lengths of the chunks contradicts nothing",
