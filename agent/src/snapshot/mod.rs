@@ -4,11 +4,15 @@
 //! pieces are stored. A kept one is complete, has Cassandra's `manifest.json` and `schema.cql`, and is the operator's
 //! from then on: `nodetool` lists and clears it.
 
+mod base;
 pub mod clear;
+mod link;
 mod schema_cql;
 mod take;
 
-pub use take::{Base, Fresh, Known, Request, Snapshot, TableSnapshot, advice, take};
+pub use base::Base;
+pub use link::{Links, advice};
+pub use take::{Fresh, Known, Request, Snapshot, TableSnapshot, take};
 
 /// What the names of transient snapshots begin with: whatever has this prefix at the start of a run is a leftover.
 pub const TRANSIENT_PREFIX: &str = "helenus-";

@@ -1,22 +1,19 @@
 //! Takes a snapshot: finds the SSTables that count, links them, and makes sure that all links belong to one moment.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use helenus_sstable::component::Component;
 use helenus_sstable::descriptor::Descriptor;
 use jiff::Timestamp;
-use nix::errno::Errno;
 
-use super::schema_cql::Columns;
+use super::base::{Base, BaseIndex};
+use super::link::{Group, Linker, Links};
 use super::{SNAPSHOTS, clear};
-use crate::fs::{self, Dir};
-use crate::inspect::reader::{Buffers, Reader};
-use crate::manifest::model::{DroppedTable, Notice, Part, TableEntry};
+use crate::fs;
+use crate::manifest::model::{DroppedTable, Notice, TableEntry};
 use crate::node::dropped::{self, SchemaIds};
-use crate::node::live::{self, LiveSSTable, OpenPlace};
+use crate::node::live::{self, LiveSSTable};
 use crate::node::tables::{self, notice, remark};
 use crate::node::{Node, Table};
 use crate::progress::Progress;
@@ -41,15 +38,6 @@ pub struct Request<'a> {
     pub dry_run: bool,
     /// Asked between two tables whether to go on.
     pub progress: &'a Progress,
-}
-
-/// The part of a table in the backup that is built upon.
-#[derive(Debug, Clone)]
-pub struct Base {
-    /// The table in that backup's manifest.
-    pub entry: TableEntry,
-    /// Its part.
-    pub part: Part,
 }
 
 /// The linked SSTables of a node. Dropping it removes the links that are left of a transient snapshot.
@@ -127,19 +115,6 @@ pub struct Fresh {
     pub in_base: Option<usize>,
 }
 
-/// A directory of links.
-#[derive(Debug, Clone)]
-pub struct Links {
-    /// The directory.
-    pub path: PathBuf,
-    /// Index of its data directory.
-    pub data_directory: usize,
-    /// The built-in secondary index that the SSTables belong to.
-    pub index: Option<String>,
-    /// True if each link is to be removed when its file is stored.
-    pub is_transient: bool,
-}
-
 /// Finds and links the SSTables of the selected tables. `base` tells what is stored of a table already.
 pub fn take(
     request: Request<'_>,
@@ -206,13 +181,6 @@ fn refuse_taken_tag(tables: &[&Table], tag: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The SSTables of one directory of a table: the table's own, or those of an index.
-struct Group {
-    index: Option<String>,
-    places: Vec<OpenPlace>,
-    live: Vec<LiveSSTable>,
 }
 
 /// Work on one table.
@@ -325,330 +293,4 @@ impl TableRun<'_, '_> {
         }
         Ok(groups)
     }
-}
-
-/// Finds live SSTables in the part that is built upon.
-struct BaseIndex<'a> {
-    base: Option<&'a Base>,
-    by_name: HashMap<(Option<&'a str>, &'a str), usize>,
-}
-
-impl<'a> BaseIndex<'a> {
-    fn new(base: Option<&'a Base>) -> Self {
-        let sstables = base.map(|base| base.part.sstables.as_slice()).unwrap_or_default();
-        let by_name = sstables
-            .iter()
-            .enumerate()
-            .map(|(position, sstable)| ((sstable.index.as_deref(), sstable.sstable.as_str()), position))
-            .collect();
-        Self { base, by_name }
-    }
-
-    /// The SSTable of the same name.
-    fn named(&self, group: &Group, live: &LiveSSTable) -> Option<usize> {
-        let name = live.descriptor.to_string();
-        self.by_name.get(&(group.index.as_deref(), name.as_str())).copied()
-    }
-
-    /// The same files with the same lengths and times: a file name is never used again with all of these equal. What
-    /// was damaged or doubtful then is looked at again.
-    fn find(&self, group: &Group, live: &LiveSSTable) -> Option<usize> {
-        let position = self.named(group, live)?;
-        let stored = &self.base?.part.sstables[position];
-        let same = live.doubt.is_none()
-            && !stored.damaged
-            && stored.files.len() == live.files.len()
-            && stored.files.iter().all(|file| {
-                live.files
-                    .get(&Component::parse(&file.component))
-                    .is_some_and(|stat| stat.size == file.length && stat.mtime_ns == file.mtime_ns)
-            });
-        same.then_some(position)
-    }
-}
-
-/// Makes the links of one table.
-struct Linker<'a> {
-    request: Request<'a>,
-    table: &'a Table,
-    /// Directory of links by place of the table and index.
-    dirs: BTreeMap<(PathBuf, Option<String>), Dir>,
-    /// Links that were made, to be compared with what counts in the end.
-    held: BTreeSet<(Option<String>, PathBuf, Descriptor)>,
-    copies: bool,
-}
-
-impl<'a> Linker<'a> {
-    fn new(request: Request<'a>, table: &'a Table) -> Self {
-        Self { request, table, dirs: BTreeMap::new(), held: BTreeSet::new(), copies: false }
-    }
-
-    /// Links what is wanted; false if something of it vanished meanwhile, so that the caller has to look again.
-    fn link_all(
-        &mut self,
-        groups: &[Group],
-        wanted: impl Fn(usize, usize) -> bool,
-        notices: &mut Vec<Notice>,
-    ) -> anyhow::Result<bool> {
-        let mut counted = BTreeSet::new();
-        for (g, group) in groups.iter().enumerate() {
-            for (s, sstable) in group.live.iter().enumerate() {
-                if !wanted(g, s) {
-                    continue;
-                }
-                let place = &group.places[sstable.place].dir;
-                let key = (group.index.clone(), place.path().to_owned(), sstable.descriptor);
-                if !self.held.contains(&key) {
-                    if !self.link(group, sstable, notices)? {
-                        return Ok(false);
-                    }
-                    self.held.insert(key.clone());
-                }
-                counted.insert(key);
-            }
-        }
-        if !self.all_are_those_seen(groups, &counted)? {
-            return Ok(false);
-        }
-        // Inputs of a compaction that ended meanwhile: beside its outputs they could bring deleted rows back.
-        for (index, path, descriptor) in self.held.difference(&counted) {
-            let dir = self.dirs.get(&(table_directory(path, index.as_deref()), index.clone()));
-            if let Some(dir) = dir {
-                unlink_sstable(dir, *descriptor)?;
-            }
-        }
-        self.held = counted;
-        Ok(true)
-    }
-
-    /// True if every link to an immutable component leads to the inode that was seen when the SSTable counted, and every
-    /// copy has the length that was. What does not is unlinked, for another look.
-    fn all_are_those_seen(
-        &mut self,
-        groups: &[Group],
-        counted: &BTreeSet<(Option<String>, PathBuf, Descriptor)>,
-    ) -> anyhow::Result<bool> {
-        let mut inodes = BTreeMap::new();
-        for (key, dir) in &self.dirs {
-            let entries = dir.list()?.into_iter();
-            inodes.insert(key, entries.map(|entry| (entry.name, entry.inode)).collect::<HashMap<_, _>>());
-        }
-        let mut strangers = Vec::new();
-        for group in groups {
-            for sstable in &group.live {
-                let path = group.places[sstable.place].dir.path();
-                let held = (group.index.clone(), path.to_owned(), sstable.descriptor);
-                let dir = (table_directory(path, group.index.as_deref()), group.index.clone());
-                let (true, Some(inodes)) = (counted.contains(&held), inodes.get(&dir)) else { continue };
-                let is_seen =
-                    sstable.files.iter().filter(|(component, _)| !component.is_mutable()).all(|(component, stat)| {
-                        let name = sstable.descriptor.file_name(component);
-                        inodes.get(OsStr::new(&name)) == Some(&stat.inode)
-                            || (self.copies
-                                && self.dirs[&dir].stat_child(&name).is_ok_and(|copy| copy.size == stat.size))
-                    });
-                if !is_seen {
-                    strangers.push((dir, held));
-                }
-            }
-        }
-        for (dir, held) in &strangers {
-            unlink_sstable(&self.dirs[dir], held.2)?;
-            self.held.remove(held);
-        }
-        Ok(strangers.is_empty())
-    }
-
-    fn link(&mut self, group: &Group, sstable: &LiveSSTable, notices: &mut Vec<Notice>) -> anyhow::Result<bool> {
-        let from = &group.places[sstable.place].dir;
-        let key = (table_directory(from.path(), group.index.as_deref()), group.index.clone());
-        if !self.dirs.contains_key(&key) {
-            let dir = make_dir(&key.0, self.request.transient, key.1.as_deref()).map_err(refused)?;
-            self.dirs.insert(key.clone(), dir);
-        }
-        let to = &self.dirs[&key];
-        // Data.db last: a set without it is no SSTable to anybody who looks.
-        let others = sstable.files.iter().filter(|(component, _)| **component != Component::Data);
-        for (component, _) in others.chain(sstable.files.get_key_value(&Component::Data)) {
-            let name = sstable.descriptor.file_name(component);
-            match link_one(from, to, &name, component, &mut self.copies) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    // A derived file may be between its old and its new version; the SSTable is there without it.
-                    if component.is_mutable() && *component != Component::Statistics {
-                        continue;
-                    }
-                    unlink_sstable(to, sstable.descriptor)?;
-                    return Ok(false);
-                }
-                Err(error) => return Err(refused(error)),
-            }
-            if self.copies && !notices.iter().any(|notice| notice.message.starts_with("links")) {
-                notices.push(remark(from.path(), "links are impossible here; the files are copied, which takes space"));
-            }
-        }
-        Ok(true)
-    }
-
-    /// The entry for a directory of links in `all`, made when it is first needed.
-    fn links_of(&self, group: &Group, place: usize, all: &mut Vec<Links>) -> usize {
-        let open = &group.places[place];
-        let mut path = table_directory(open.dir.path(), group.index.as_deref());
-        path.extend([SNAPSHOTS, self.request.transient]);
-        path.extend(group.index.as_deref());
-        if let Some(found) = all.iter().position(|links| links.path == path) {
-            return found;
-        }
-        all.push(Links {
-            path,
-            data_directory: open.data_directory,
-            index: group.index.clone(),
-            is_transient: self.request.keep.is_none(),
-        });
-        all.len() - 1
-    }
-
-    /// The directories that were made, to be removed in the end.
-    fn made(&self) -> Vec<PathBuf> {
-        let tables: BTreeSet<&PathBuf> = self.dirs.keys().map(|(table, _)| table).collect();
-        tables.into_iter().map(|table| table.join(SNAPSHOTS).join(self.request.transient)).collect()
-    }
-
-    /// Makes a kept snapshot of the links: Cassandra's own two files, everything durable, then the tag.
-    fn keep(&mut self, tag: &str, groups: &[Group], links: &mut [Links]) -> anyhow::Result<()> {
-        let Some(home) = groups[0].places.first().map(|place| place.dir.path().to_owned()) else { return Ok(()) };
-        // An empty table has a snapshot, too.
-        let key = (home.clone(), None);
-        if !self.dirs.contains_key(&key) {
-            let dir = make_dir(&home, self.request.transient, None).map_err(refused)?;
-            self.dirs.insert(key.clone(), dir);
-        }
-        let mut files = Vec::new();
-        let mut columns = Columns::default();
-        let buffers = Buffers::default();
-        for group in groups {
-            for sstable in &group.live {
-                let name = sstable.descriptor.file_name(&Component::Data);
-                files.push(group.index.as_ref().map_or(name.clone(), |index| format!("{index}/{name}")));
-                if group.index.is_none() && !self.table.keyspace.starts_with("system") {
-                    let path = group.places[sstable.place].dir.path();
-                    let path = path.join(sstable.descriptor.file_name(&Component::Statistics));
-                    let bytes = Reader::open(&path, &buffers).and_then(Reader::read_whole).ok();
-                    let version = sstable.descriptor.version;
-                    let statistics =
-                        bytes.and_then(|b| helenus_sstable::statistics::Statistics::parse(&b, version).ok());
-                    statistics.iter().for_each(|statistics| columns.add(statistics));
-                }
-            }
-        }
-        let manifest = serde_json::json!({
-            "files": files,
-            "created_at": crate::time::rfc3339(self.request.started),
-            "expires_at": null,
-            "ephemeral": false,
-        });
-        self.dirs[&key].write_child("manifest.json", serde_json::to_string(&manifest)?.as_bytes())?;
-        if let Some(cql) = columns.to_cql(self.table) {
-            self.dirs[&key].write_child("schema.cql", cql.as_bytes())?;
-        }
-        for dir in self.dirs.values() {
-            dir.sync()?;
-        }
-        for table in self.dirs.keys().filter(|(_, index)| index.is_none()).map(|(table, _)| table) {
-            let snapshots = Dir::open(table.join(SNAPSHOTS))?;
-            snapshots.rename_child_to(self.request.transient, &snapshots, tag)?;
-            snapshots.sync()?;
-        }
-        for links in links {
-            let moved: PathBuf = links
-                .path
-                .iter()
-                .map(|segment| if segment == self.request.transient { tag.as_ref() } else { segment })
-                .collect();
-            links.path = moved;
-        }
-        Ok(())
-    }
-}
-
-/// The table's directory, from the directory of the table or of one of its indexes.
-fn table_directory(path: &std::path::Path, index: Option<&str>) -> PathBuf {
-    match index {
-        None => path.to_owned(),
-        Some(_) => path.parent().unwrap_or(path).to_owned(),
-    }
-}
-
-fn make_dir(table: &std::path::Path, name: &str, index: Option<&str>) -> fs::Result<Dir> {
-    let mut dir = Dir::open(table)?;
-    let owner = dir.stat()?;
-    for level in [Some(SNAPSHOTS), Some(name), index].into_iter().flatten() {
-        match dir.mkdir_child(level, owner.mode) {
-            Ok(()) => {
-                let made = dir.open_child(level)?;
-                // Cassandra has to be able to clear it.
-                made.give_to(&owner)?;
-                dir = made;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => dir = dir.open_child(level)?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(dir)
-}
-
-/// Links or copies one file.
-fn link_one(from: &Dir, to: &Dir, name: &str, component: &Component, copies: &mut bool) -> fs::Result<()> {
-    // TOC.txt is appended in place by index builds: a link would change under our eyes.
-    if *component == Component::Toc || *copies {
-        from.copy_child_to(name, to)?;
-    } else {
-        match from.link_child_to(name, to) {
-            Err(error) if is_impossible(&error) => {
-                from.copy_child_to(name, to)?;
-                *copies = true;
-            }
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-/// Errors that say that links cannot be had here at all.
-fn is_impossible(error: &fs::Error) -> bool {
-    let code = error.cause.raw_os_error().map(Errno::from_raw);
-    matches!(code, Some(Errno::EXDEV | Errno::EMLINK | Errno::EOPNOTSUPP | Errno::ENOSYS))
-}
-
-/// Which rule of Linux refused a link, and what to do.
-pub fn advice(error: &fs::Error) -> &'static str {
-    match error.cause.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EPERM) => {
-            "fs.protected_hardlinks forbids links to files of another owner that one may not read and write: \
-             run helenus as Cassandra's user"
-        }
-        Some(Errno::EACCES) => "the directory may not be written by this user: run helenus as Cassandra's user",
-        Some(Errno::EROFS) => "the file system is mounted read-only",
-        Some(Errno::ENOSPC | Errno::EDQUOT) => "no space is left for the names of the links",
-        Some(Errno::EXDEV) => "the files and their snapshots lie on different mounts: a backup copies them instead",
-        _ => "see `helenus doctor`",
-    }
-}
-
-fn refused(error: fs::Error) -> anyhow::Error {
-    let advice = advice(&error);
-    anyhow::Error::new(error).context(advice)
-}
-
-fn unlink_sstable(dir: &Dir, descriptor: Descriptor) -> fs::Result<()> {
-    let prefix = descriptor.prefix();
-    for entry in dir.list()? {
-        if entry.name.to_str().is_some_and(|name| name.starts_with(&prefix)) {
-            match dir.unlink_child(&entry.name) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                other => other?,
-            }
-        }
-    }
-    Ok(())
 }
