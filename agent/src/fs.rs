@@ -214,6 +214,11 @@ impl Dir {
         list().map_err(|errno| Error::new("listing the directory", &self.path, errno))
     }
 
+    /// True if somebody has removed it: nothing can be made in it any more.
+    pub fn is_removed(&self) -> bool {
+        self.stat().is_ok_and(|stat| stat.links == 0)
+    }
+
     /// The stat of the directory itself.
     pub fn stat(&self) -> Result<FileStat> {
         FileStat::of(self).map_err(|cause| Error::new("reading the attributes", &self.path, cause))

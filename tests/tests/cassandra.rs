@@ -384,12 +384,12 @@ fn write_until(cql: &Cql, tables: u64, stop: &AtomicBool, written: &AtomicU64) -
     while !stop.load(Ordering::Relaxed) {
         for table in 0..tables {
             let body = schema::prose(schema::scramble(id), 20);
-            cql.execute(&format!(
-                "INSERT INTO load.steady_{table} (bucket, id, body) VALUES ({}, {id}, '{body}')",
-                id % 16
-            ))?;
+            insist(
+                cql,
+                &format!("INSERT INTO load.steady_{table} (bucket, id, body) VALUES ({}, {id}, '{body}')", id % 16),
+            )?;
             if let Some(old) = id.checked_sub(DELETED_AFTER).filter(|old| old.is_multiple_of(10)) {
-                cql.execute(&format!("DELETE FROM load.steady_{table} WHERE bucket = {} AND id = {old}", old % 16))?;
+                insist(cql, &format!("DELETE FROM load.steady_{table} WHERE bucket = {} AND id = {old}", old % 16))?;
             }
         }
         id += 1;
@@ -397,6 +397,18 @@ fn write_until(cql: &Cql, tables: u64, stop: &AtomicBool, written: &AtomicU64) -
         std::thread::sleep(Duration::from_millis(4));
     }
     Ok(())
+}
+
+/// Writes until the server has taken it: on a busy machine a flush can hold up a write for longer than the server's own
+/// time limit. Writing twice what is idempotent changes nothing.
+fn insist(cql: &Cql, statement: &str) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        match cql.execute(statement) {
+            Err(error) if format!("{error:#}").contains("timed out") && began.elapsed() < Duration::from_secs(60) => {}
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// Versions of all SSTables below the data directories, outside of snapshots.

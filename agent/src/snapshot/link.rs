@@ -144,6 +144,12 @@ impl<'a> Linker<'a> {
             match link_one(from, to, &name, component, &mut self.copies) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    // The directory of links itself, cleared by somebody: it and all that was in it are made anew.
+                    if to.is_removed() {
+                        self.held.retain(|(index, path, _)| table_directory(path, index.as_deref()) != key.0);
+                        self.dirs.retain(|(table, _), _| *table != key.0);
+                        return Ok(false);
+                    }
                     // A derived file may be between its old and its new version; the SSTable is there without it.
                     if component.is_mutable() && *component != Component::Statistics {
                         continue;

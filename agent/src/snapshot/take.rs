@@ -19,6 +19,10 @@ use crate::node::{Node, Table};
 use crate::progress::Progress;
 use crate::selection::Selection;
 
+/// How often a table is looked at anew because an SSTable was compacted away while it was linked. Each time a compaction
+/// has ended; two or three are usual on a busy node.
+const LOOKS_MAX: u32 = 200;
+
 /// What a snapshot is to contain.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -207,7 +211,12 @@ impl TableRun<'_, '_> {
     fn take(&mut self, linker: &mut Linker<'_>) -> anyhow::Result<TableSnapshot> {
         let base = self.base.take();
         let in_base = BaseIndex::new(base.as_ref());
+        let mut looks = 0;
         let (groups, fresh) = loop {
+            looks += 1;
+            if looks > LOOKS_MAX {
+                bail!("{}: SSTables or their links vanish as fast as they are linked", self.table);
+            }
             let groups = self.collect()?;
             let fresh: BTreeSet<(usize, usize)> = groups
                 .iter()

@@ -8,9 +8,10 @@ mod outgoing;
 mod table;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use futures::TryStreamExt;
 use helenus_sstable::component::Component;
 use tokio::runtime::Handle;
@@ -54,6 +55,8 @@ pub struct Context {
     pub existing: BTreeMap<ObjectKey, u64>,
     /// Progress.
     pub progress: Arc<Progress>,
+    /// One SSTable has failed: the others need not go on. Not a stop of the run, which may try again.
+    has_failed: AtomicBool,
     runtime: Handle,
     buffers: Buffers,
     budget: Arc<Semaphore>,
@@ -79,11 +82,20 @@ impl Context {
             parallel,
             existing: BTreeMap::new(),
             progress,
+            has_failed: AtomicBool::new(false),
             runtime: Handle::current(),
             buffers: Buffers::default(),
             budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
             frames: Mutex::default(),
         }
+    }
+
+    /// An error if there is no use in going on.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.has_failed.load(Ordering::Relaxed) {
+            bail!("another SSTable failed");
+        }
+        self.progress.check()
     }
 
     /// Lists what lies in the store of this node and epoch, after a run that was killed.
@@ -147,7 +159,7 @@ pub async fn upload(snapshot: &Snapshot, context: Arc<Context>) -> anyhow::Resul
     let outcome = run.all().await;
     if outcome.is_err() {
         // Readers check between two slices whether they should go on.
-        context.progress.stop("another SSTable failed".to_owned());
+        context.has_failed.store(true, Ordering::Relaxed);
         while run.sstables.join_next().await.is_some() {}
         run.parts.shutdown().await;
     }

@@ -328,7 +328,7 @@ fn stored_name(component: &Component, codec: Codec) -> String {
 
 impl Sink for Outgoing<'_> {
     fn whole(&mut self, component: &Component, bytes: &Bytes) -> anyhow::Result<()> {
-        self.context.progress.check()?;
+        self.context.check()?;
         self.close();
         let mut codec = self.codec(component);
         let mut frames = Vec::new();
@@ -358,7 +358,7 @@ impl Sink for Outgoing<'_> {
     }
 
     fn slice(&mut self, bytes: Bytes) -> anyhow::Result<()> {
-        self.context.progress.check()?;
+        self.context.check()?;
         let Some(open) = &mut self.open else { bail!("a slice of no component") };
         open.blake3.update(&bytes);
         if let Some(crc32) = &mut open.crc32 {
