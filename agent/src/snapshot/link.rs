@@ -157,6 +157,11 @@ impl<'a> Linker<'a> {
                     unlink_sstable(to, sstable.descriptor)?;
                     return Ok(false);
                 }
+                // Left over in a directory that somebody was clearing while we began anew.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    unlink_sstable(to, sstable.descriptor)?;
+                    return Ok(false);
+                }
                 Err(error) => return Err(refused(error)),
             }
             if self.copies && !notices.iter().any(|notice| notice.message.starts_with("links")) {

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod by_hand;
+mod cleared;
 mod crash;
 mod flips;
 mod hostile;
