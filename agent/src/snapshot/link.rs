@@ -195,7 +195,7 @@ impl<'a> Linker<'a> {
         tables.into_iter().map(|table| table.join(SNAPSHOTS).join(self.request.transient)).collect()
     }
 
-    /// Makes a kept snapshot of the links: Cassandra's own two files, everything durable, then the tag.
+    /// Makes the links a complete snapshot: Cassandra's own two files. [`keep_all`] gives it its tag.
     pub fn keep(&mut self, tag: &str, groups: &[Group], links: &mut [Links]) -> anyhow::Result<()> {
         let Some(home) = groups[0].places.first().map(|place| place.dir.path().to_owned()) else { return Ok(()) };
         // An empty table has a snapshot, too.
@@ -232,14 +232,6 @@ impl<'a> Linker<'a> {
         if let Some(cql) = columns.to_cql(self.table) {
             self.dirs[&key].write_child("schema.cql", cql.as_bytes())?;
         }
-        for dir in self.dirs.values() {
-            dir.sync()?;
-        }
-        for table in self.dirs.keys().filter(|(_, index)| index.is_none()).map(|(table, _)| table) {
-            let snapshots = Dir::open(table.join(SNAPSHOTS))?;
-            snapshots.rename_child_to(self.request.transient, &snapshots, tag)?;
-            snapshots.sync()?;
-        }
         for links in links {
             let moved: PathBuf = links
                 .path
@@ -250,6 +242,29 @@ impl<'a> Linker<'a> {
         }
         Ok(())
     }
+}
+
+/// Gives the directories of links of all tables their tag, durably. In passes: on a file system with a journal the first
+/// sync of a pass carries the changes of all, and the others cost next to nothing.
+pub(super) fn keep_all(directories: &[PathBuf], tag: &str) -> anyhow::Result<()> {
+    for path in directories {
+        let dir = Dir::open(path)?;
+        for entry in dir.list()?.into_iter().filter(|entry| entry.kind == fs::Kind::Directory) {
+            dir.open_child(&entry.name)?.sync()?;
+        }
+        dir.sync()?;
+    }
+    let mut parents = Vec::with_capacity(directories.len());
+    for path in directories {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+        let snapshots = Dir::open(parent)?;
+        snapshots.rename_child_to(name, &snapshots, tag)?;
+        parents.push(snapshots);
+    }
+    for snapshots in &parents {
+        snapshots.sync()?;
+    }
+    Ok(())
 }
 
 /// The table's directory, from the directory of the table or of one of its indexes.

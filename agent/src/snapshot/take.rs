@@ -8,7 +8,7 @@ use helenus_sstable::descriptor::Descriptor;
 use jiff::Timestamp;
 
 use super::base::{Base, BaseIndex};
-use super::link::{Group, Linker, Links};
+use super::link::{Group, Linker, Links, keep_all};
 use super::{SNAPSHOTS, clear};
 use crate::fs;
 use crate::manifest::model::{DroppedTable, Notice, TableEntry};
@@ -164,6 +164,9 @@ pub fn take(
             }
             _ => snapshot.tables.push(taken),
         }
+    }
+    if let (Some(tag), false) = (request.keep, request.dry_run) {
+        keep_all(&snapshot.transient, tag)?;
     }
     Ok(snapshot)
 }
