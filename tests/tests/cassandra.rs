@@ -405,7 +405,7 @@ fn insist(cql: &Cql, statement: &str) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         match cql.execute(statement) {
-            Err(error) if format!("{error:#}").contains("timed out") && began.elapsed() < Duration::from_secs(60) => {}
+            Err(error) if format!("{error:#}").contains("timed out") && began.elapsed() < Duration::from_secs(240) => {}
             other => return other.map(drop),
         }
     }
