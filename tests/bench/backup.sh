@@ -47,7 +47,7 @@ jmx_port=${BENCH_JMX_PORT:-7199}
 medusa_ini=$BENCH_DIR/medusa.ini
 printf '#!/bin/bash\nexec %s nodetool "$@"\n' "$cassandra" > "$BENCH_DIR/nodetool"
 chmod +x "$BENCH_DIR/nodetool"
-# What differs from its defaults: no sudo, no systemd, our nodetool, a directory instead of S3, more than one transfer.
+# What differs from its defaults: no sudo, no systemd, our nodetool, a directory instead of S3.
 cat > "$medusa_ini" <<INI
 [cassandra]
 config_file = $BENCH_DIR/node/conf/cassandra.yaml
