@@ -13,12 +13,14 @@ pub mod inspect;
 pub mod manifest;
 pub mod node;
 pub mod pack;
+pub mod pool;
 pub mod progress;
 pub mod restore;
 pub mod selection;
 pub mod snapshot;
 pub mod state;
 pub mod store;
+pub mod threads;
 pub mod time;
 pub mod upload;
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Verify the checksums of px.big: Helenus, a plain loop of read and CRC-32, and Cassandra's sstableverify.
+# Verify the checksums of px.big: Helenus, a plain loop of read and CRC-32 over the same files, and Cassandra's sstableverify.
 #
 # usage: verify.sh          (as root: also with a cold page cache)
 #        PEER=no verify.sh  without sstableverify
@@ -9,9 +9,10 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 table=$(echo "$data"/px/big-*)
-files=$(printf '%s ' "$table"/*-Data.db)
+# All components: verification reads them all.
+files=$(find "$table" -maxdepth 1 -type f -name '*-*' | sort | tr '\n' ' ')
 bytes=$(cat $files | wc -c)
-echo "px.big: $(echo $files | wc -w) SSTables, $bytes bytes of Data.db, in the page cache"
+echo "px.big: $(ls "$table"/*-Data.db | wc -l) SSTables, $bytes bytes, in the page cache"
 
 one_core="taskset -c 1"
 rows() {

@@ -12,6 +12,9 @@ use crate::manifest::{BackupId, Facts};
 use crate::store::key::{self, NodeName, ObjectKey};
 use crate::store::{self, Depth, Listed, Store};
 
+/// Stored bytes of a document that is decoded faster than another thread would begin to.
+const DECODED_AT_ONCE_BYTES_MAX: usize = 8 << 10;
+
 /// One backup as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -118,7 +121,11 @@ impl<'a> Catalog<'a> {
 
     async fn document<T: serde::de::DeserializeOwned + Send + 'static>(&self, key: &ObjectKey) -> anyhow::Result<T> {
         let body = store::read_small(self.store, key, MAX_DOCUMENT_BYTES).await?;
-        let decoded = tokio::task::spawn_blocking(move || codec::decode(&body)).await?;
+        let decoded = if body.len() <= DECODED_AT_ONCE_BYTES_MAX {
+            codec::decode(&body)
+        } else {
+            tokio::task::spawn_blocking(move || codec::decode(&body)).await?
+        };
         decoded.with_context(|| key.to_string())
     }
 }

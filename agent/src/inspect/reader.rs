@@ -9,11 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use helenus_sstable::source::Source;
 use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::pool::{Buffer, Pool};
 
 /// Bytes read at a time: large enough that a device reaches its full rate, small enough to stay in the L2 cache while
 /// it is checked, hashed and compressed.
@@ -22,43 +23,40 @@ pub const SLICE_BYTES: usize = 1 << 20;
 /// What `O_DIRECT` asks of addresses, offsets and lengths on every device that is likely to be met.
 const ALIGNMENT: usize = 4096;
 
-/// Buffers for slices, used again and again: memory is bounded by the number of slices alive at a time.
-#[derive(Debug, Clone, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+/// Components longer than this, up to a slice, are held in a slice's buffer.
+const SMALL_BYTES_MAX: usize = 256 << 10;
 
-impl Buffers {
-    fn take(&self) -> Slice {
-        let free = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let buffer = free.unwrap_or_else(|| vec![0; SLICE_BYTES + ALIGNMENT]);
-        let start = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Slice { buffer, start, length: 0, home: self.clone() }
+/// Buffers for slices.
+#[derive(Debug, Clone)]
+pub struct Buffers(Pool);
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self(Pool::new(SLICE_BYTES + ALIGNMENT))
     }
 }
 
-/// A buffer on loan; dropping it returns it.
+impl Buffers {
+    fn take(&self) -> Slice {
+        let buffer = self.0.take();
+        let start = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Slice { buffer, start }
+    }
+}
+
+/// A buffer whose room suits `O_DIRECT`.
 struct Slice {
-    buffer: Vec<u8>,
+    buffer: Buffer,
     start: usize,
-    length: usize,
-    home: Buffers,
 }
 
 impl Slice {
     fn room(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.start + SLICE_BYTES]
     }
-}
 
-impl AsRef<[u8]> for Slice {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.length]
-    }
-}
-
-impl Drop for Slice {
-    fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.buffer);
-        self.home.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(buffer);
+    fn share(self, length: usize) -> Bytes {
+        self.buffer.share(self.start, length)
     }
 }
 
@@ -87,7 +85,7 @@ impl Reader {
         self.length
     }
 
-    /// The next slice, at most [`SLICE_BYTES`] long; `None` at the end.
+    /// The next slice, at most [`SLICE_BYTES`] long; `None` at the end. Its first byte is aligned as `O_DIRECT` asks.
     pub fn next_slice(&mut self) -> io::Result<Option<Bytes>> {
         let want = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX).min(SLICE_BYTES);
         if want == 0 {
@@ -95,14 +93,16 @@ impl Reader {
         }
         let mut slice = self.buffers.take();
         self.fill(slice.room(), want)?;
-        slice.length = want;
         self.offset += want as u64;
-        Ok(Some(Bytes::from_owner(slice)))
+        Ok(Some(slice.share(want)))
     }
 
-    /// The whole file in memory of its own; the caller has bounded its length.
+    /// The whole file in memory; the caller has bounded its length.
     pub fn read_whole(mut self) -> io::Result<Bytes> {
         let length = usize::try_from(self.length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        if length > SMALL_BYTES_MAX && length <= SLICE_BYTES {
+            return Ok(self.next_slice()?.unwrap_or_default());
+        }
         let mut whole = vec![0; length];
         let mut at = 0;
         while at < length {
@@ -215,7 +215,7 @@ mod tests {
             }
             assert_eq!(sliced, content, "{length}");
         }
-        let free = buffers.0.lock().expect("not poisoned").len();
+        let free = buffers.0.free();
         assert!(free <= 2, "{free} buffers were made for one slice at a time");
     }
 

@@ -11,6 +11,9 @@ use super::model::PART_HASH_DIGITS;
 /// The largest document, plain: a part of this size names some 300,000 SSTables.
 pub const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
 
+/// What repeats in a document does so within one SSTable; a larger window costs megabytes of memory, and gains little.
+const WINDOW_LOG: u32 = 17;
+
 /// A document ready to be stored.
 #[derive(Debug)]
 pub struct Encoded {
@@ -23,7 +26,8 @@ pub struct Encoded {
 /// Writes a document as JSON under zstd.
 pub fn encode(document: &impl Serialize) -> io::Result<Encoded> {
     let mut hasher = blake3::Hasher::new();
-    let mut compressed = zstd::Encoder::new(Vec::new(), 3)?;
+    let mut compressed = zstd::Encoder::new(Vec::new(), 1)?;
+    compressed.window_log(WINDOW_LOG)?;
     compressed.include_checksum(true)?;
     serde_json::to_writer(Tee(&mut hasher, &mut compressed), document)?;
     let mut hash = hasher.finalize().to_hex().to_string();

@@ -2,57 +2,81 @@
 
 use std::collections::HashMap;
 
-use helenus_sstable::component::Component;
-
 use super::link::Group;
 use crate::manifest::model::{Part, TableEntry};
 use crate::node::live::LiveSSTable;
 
-/// The part of a table in the backup that is built upon.
+/// The part of a table in the backup that is built upon, as far as SSTables are found again by it: a part itself takes
+/// kilobytes for each of them.
 #[derive(Debug, Clone)]
 pub struct Base {
     /// The table in that backup's manifest.
     pub entry: TableEntry,
-    /// Its part.
-    pub part: Part,
+    /// By index, the SSTables by name.
+    stored: HashMap<Option<String>, HashMap<String, Stored>>,
 }
 
-/// Finds live SSTables in the part that is built upon.
-pub(super) struct BaseIndex<'a> {
-    base: Option<&'a Base>,
-    by_name: HashMap<(Option<&'a str>, &'a str), usize>,
+/// An SSTable of the part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    /// Its place in the part.
+    pub position: u32,
+    /// Where it lay.
+    pub data_directory: usize,
+    /// Of its files; `None` if it is to be looked at again whatever they are: it was damaged or doubtful.
+    files: Option<Fingerprint>,
 }
 
-impl<'a> BaseIndex<'a> {
-    pub fn new(base: Option<&'a Base>) -> Self {
-        let sstables = base.map(|base| base.part.sstables.as_slice()).unwrap_or_default();
-        let by_name = sstables
-            .iter()
-            .enumerate()
-            .map(|(position, sstable)| ((sstable.index.as_deref(), sstable.sstable.as_str()), position))
-            .collect();
-        Self { base, by_name }
+/// Sum over names, lengths and times of an SSTable's files. A file name is never used again with all of these equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint(blake3::Hash);
+
+impl Fingerprint {
+    /// Of files in any order.
+    fn of<'a>(files: impl Iterator<Item = (&'a str, u64, i64)>) -> Self {
+        let mut files: Vec<_> = files.collect();
+        files.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        for (component, length, mtime_ns) in files {
+            // No name has a NUL in it.
+            hasher.update(component.as_bytes()).update(&[0]);
+            hasher.update(&length.to_le_bytes()).update(&mtime_ns.to_le_bytes());
+        }
+        Self(hasher.finalize())
+    }
+}
+
+impl Base {
+    /// What `part` of the table with this `entry` says.
+    pub fn new(entry: TableEntry, part: Part) -> Self {
+        let mut stored = HashMap::<_, HashMap<_, _>>::new();
+        for (position, sstable) in (0..).zip(part.sstables) {
+            let files = sstable.files.iter().map(|file| (file.component.as_str(), file.length, file.mtime_ns));
+            let files = (!sstable.damaged).then(|| Fingerprint::of(files));
+            let data_directory = sstable.data_directory;
+            stored
+                .entry(sstable.index)
+                .or_default()
+                .insert(sstable.sstable, Stored { position, data_directory, files });
+        }
+        Self { entry, stored }
+    }
+
+    /// Number of SSTables.
+    pub(super) fn count(&self) -> usize {
+        self.stored.values().map(HashMap::len).sum()
     }
 
     /// The SSTable of the same name.
-    pub fn named(&self, group: &Group, live: &LiveSSTable) -> Option<usize> {
-        let name = live.descriptor.to_string();
-        self.by_name.get(&(group.index.as_deref(), name.as_str())).copied()
+    pub(super) fn named(&self, group: &Group, live: &LiveSSTable) -> Option<Stored> {
+        self.stored.get(&group.index)?.get(&live.descriptor.to_string()).copied()
     }
 
-    /// The same files with the same lengths and times: a file name is never used again with all of these equal. What
-    /// was damaged or doubtful then is looked at again.
-    pub fn find(&self, group: &Group, live: &LiveSSTable) -> Option<usize> {
-        let position = self.named(group, live)?;
-        let stored = &self.base?.part.sstables[position];
-        let same = live.doubt.is_none()
-            && !stored.damaged
-            && stored.files.len() == live.files.len()
-            && stored.files.iter().all(|file| {
-                live.files
-                    .get(&Component::parse(&file.component))
-                    .is_some_and(|stat| stat.size == file.length && stat.mtime_ns == file.mtime_ns)
-            });
-        same.then_some(position)
+    /// The same SSTable: the same files with the same lengths and times.
+    pub(super) fn find(&self, group: &Group, live: &LiveSSTable) -> Option<Stored> {
+        let stored = self.named(group, live)?;
+        let files = || live.files.iter().map(|(component, stat)| (component.name(), stat.size, stat.mtime_ns));
+        let is_same = || stored.files == Some(Fingerprint::of(files()));
+        (live.doubt.is_none() && is_same()).then_some(stored)
     }
 }

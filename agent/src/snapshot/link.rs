@@ -16,6 +16,10 @@ use crate::manifest::model::Notice;
 use crate::node::Table;
 use crate::node::live::{LiveSSTable, OpenPlace};
 use crate::node::tables::remark;
+use crate::threads;
+
+/// Directories that are synced at a time.
+const SYNCS_AT_A_TIME: usize = 4;
 
 /// A directory of links.
 #[derive(Debug, Clone)]
@@ -245,26 +249,27 @@ impl<'a> Linker<'a> {
 }
 
 /// Gives the directories of links of all tables their tag, durably. In passes: on a file system with a journal the first
-/// sync of a pass carries the changes of all, and the others cost next to nothing.
+/// sync of a pass carries the changes of all, and the others cost next to nothing; on one without, several are under way
+/// at a time.
 pub(super) fn keep_all(directories: &[PathBuf], tag: &str) -> anyhow::Result<()> {
-    for path in directories {
+    pass(directories, |path| {
         let dir = Dir::open(path)?;
         for entry in dir.list()?.into_iter().filter(|entry| entry.kind == fs::Kind::Directory) {
             dir.open_child(&entry.name)?.sync()?;
         }
-        dir.sync()?;
-    }
-    let mut parents = Vec::with_capacity(directories.len());
-    for path in directories {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
-        let snapshots = Dir::open(parent)?;
-        snapshots.rename_child_to(name, &snapshots, tag)?;
-        parents.push(snapshots);
-    }
-    for snapshots in &parents {
-        snapshots.sync()?;
-    }
+        dir.sync()
+    })?;
+    let parents = pass(directories, |path| {
+        let snapshots = Dir::open(path.parent().unwrap_or(path))?;
+        snapshots.rename_child_to(path.file_name().unwrap_or_default(), &snapshots, tag)?;
+        Ok(snapshots)
+    })?;
+    pass(&parents, Dir::sync)?;
     Ok(())
+}
+
+fn pass<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> fs::Result<R> + Sync) -> fs::Result<Vec<R>> {
+    threads::map(items, SYNCS_AT_A_TIME, work).into_iter().collect()
 }
 
 /// The table's directory, from the directory of the table or of one of its indexes.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use helenus_sstable::descriptor::Descriptor;
 use jiff::Timestamp;
 
-use super::base::{Base, BaseIndex};
+use super::base::{Base, Stored};
 use super::link::{Group, Linker, Links, keep_all};
 use super::{SNAPSHOTS, clear};
 use crate::fs;
@@ -18,10 +19,15 @@ use crate::node::tables::{self, notice, remark};
 use crate::node::{Node, Table};
 use crate::progress::Progress;
 use crate::selection::Selection;
+use crate::threads;
 
 /// How often a table is looked at anew because an SSTable was compacted away while it was linked. Each time a compaction
 /// has ended; two or three are usual on a busy node.
 const LOOKS_MAX: u32 = 200;
+
+/// Tables that are looked at and linked at a time: enough to use a few cores, and to let one sync or one answer of a
+/// store be waited for while others work. Each holds the part that its table builds upon.
+const TABLES_AT_A_TIME: usize = 4;
 
 /// What a snapshot is to contain.
 #[derive(Debug, Clone, Copy)]
@@ -101,9 +107,9 @@ pub struct TableSnapshot {
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     /// Its place in the base part.
-    pub in_base: usize,
+    pub in_base: u32,
     /// Where it lies now.
-    pub data_directory: usize,
+    pub data_directory: u32,
 }
 
 /// An SSTable that is not stored yet.
@@ -112,17 +118,32 @@ pub struct Fresh {
     /// What the names of its files begin with.
     pub descriptor: Descriptor,
     /// Its directory among [`TableSnapshot::links`].
-    pub links: usize,
-    /// Why nobody can tell whether it counts.
-    pub doubt: Option<String>,
+    pub links: u32,
     /// The SSTable of that name in the base part: some of its objects may serve.
-    pub in_base: Option<usize>,
+    pub in_base: Option<u32>,
+    /// Why nobody can tell whether it counts.
+    pub doubt: Option<Box<str>>,
+}
+
+/// What was done for one table, also if it failed in the end.
+#[derive(Default)]
+struct Traces {
+    notices: Vec<Notice>,
+    versions: BTreeSet<String>,
+    /// Directories of links that were made.
+    made: Vec<PathBuf>,
+}
+
+/// What one table turned out to be.
+enum Taken {
+    Table(Box<TableSnapshot>),
+    Dropped(DroppedTable),
 }
 
 /// Finds and links the SSTables of the selected tables. `base` tells what is stored of a table already.
 pub fn take(
     request: Request<'_>,
-    base: &mut dyn FnMut(&Table) -> anyhow::Result<Option<Base>>,
+    base: &(dyn Fn(&Table) -> anyhow::Result<Option<Base>> + Sync),
 ) -> anyhow::Result<Snapshot> {
     let scan = tables::scan(&request.node.data_directories)?;
     let mut snapshot = Snapshot {
@@ -147,28 +168,62 @@ pub fn take(
         refuse_taken_tag(&selected, tag)?;
     }
     let schema = SchemaIds::read(&scan.tables);
-    for table in selected {
-        request.progress.check()?;
-        if !request.include_dropped
-            && let Some(evidence) = schema.dropped(table)
-        {
-            let places = live::open(&table.places, None)?;
-            snapshot.dropped.push(dropped_table(table, evidence, live::collect(&places)?.sstables.len()));
-            continue;
+    let has_failed = AtomicBool::new(false);
+    let outcomes = threads::map(&selected, TABLES_AT_A_TIME, |table| {
+        let mut traces = Traces::default();
+        if has_failed.load(Ordering::Relaxed) {
+            return (traces, None);
         }
-        let taken = TableRun { request, table, base: base(table)?, snapshot: &mut snapshot }.run()?;
-        let is_empty = taken.known.is_empty() && taken.fresh.is_empty();
-        match is_empty.then(|| dropped::leftover(table, &scan.tables)).flatten() {
-            Some(evidence) if !request.include_dropped => {
-                snapshot.dropped.push(dropped_table(table, evidence, 0));
-            }
-            _ => snapshot.tables.push(taken),
+        let taken = take_table(request, table, &scan.tables, &schema, base, &mut traces);
+        has_failed.fetch_or(taken.is_err(), Ordering::Relaxed);
+        (traces, Some(taken))
+    });
+    let mut failure = None;
+    for (traces, taken) in outcomes {
+        // Whatever the outcome: a kept snapshot has another name by now, so only what is left of it is removed.
+        if let Some(tag) = request.keep {
+            snapshot.kept.extend(traces.made.iter().map(|path| path.with_file_name(tag)));
         }
+        snapshot.transient.extend(traces.made);
+        snapshot.notices.extend(traces.notices);
+        snapshot.versions.extend(traces.versions);
+        match taken {
+            Some(Ok(Taken::Table(table))) => snapshot.tables.push(*table),
+            Some(Ok(Taken::Dropped(dropped))) => snapshot.dropped.push(dropped),
+            Some(Err(error)) => failure = failure.or(Some(error)),
+            None => {}
+        }
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     if let (Some(tag), false) = (request.keep, request.dry_run) {
         keep_all(&snapshot.transient, tag)?;
     }
     Ok(snapshot)
+}
+
+fn take_table(
+    request: Request<'_>,
+    table: &Table,
+    all: &[Table],
+    schema: &SchemaIds,
+    base: &(dyn Fn(&Table) -> anyhow::Result<Option<Base>> + Sync),
+    traces: &mut Traces,
+) -> anyhow::Result<Taken> {
+    request.progress.check()?;
+    if !request.include_dropped
+        && let Some(evidence) = schema.dropped(table)
+    {
+        let places = live::open(&table.places, None)?;
+        return Ok(Taken::Dropped(dropped_table(table, evidence, live::collect(&places)?.sstables.len())));
+    }
+    let taken = TableRun { request, table, base: base(table)?, traces }.run()?;
+    let is_empty = taken.known.is_empty() && taken.fresh.is_empty();
+    match is_empty.then(|| dropped::leftover(table, all)).flatten() {
+        Some(evidence) if !request.include_dropped => Ok(Taken::Dropped(dropped_table(table, evidence, 0))),
+        _ => Ok(Taken::Table(Box::new(taken))),
+    }
 }
 
 fn dropped_table(table: &Table, evidence: String, sstables: usize) -> DroppedTable {
@@ -191,49 +246,43 @@ fn refuse_taken_tag(tables: &[&Table], tag: &str) -> anyhow::Result<()> {
 }
 
 /// Work on one table.
-struct TableRun<'a, 's> {
+struct TableRun<'a, 't> {
     request: Request<'a>,
     table: &'a Table,
     base: Option<Base>,
-    snapshot: &'s mut Snapshot,
+    traces: &'t mut Traces,
 }
 
 impl TableRun<'_, '_> {
     fn run(mut self) -> anyhow::Result<TableSnapshot> {
         let mut linker = Linker::new(self.request, self.table);
         let taken = self.take(&mut linker);
-        // Whatever the outcome: a kept snapshot has another name by now, so only what is left of it is removed.
-        let made = linker.made();
-        if let Some(tag) = self.request.keep {
-            self.snapshot.kept.extend(made.iter().map(|path| path.with_file_name(tag)));
-        }
-        self.snapshot.transient.extend(made);
+        self.traces.made = linker.made();
         taken
     }
 
     fn take(&mut self, linker: &mut Linker<'_>) -> anyhow::Result<TableSnapshot> {
         let base = self.base.take();
-        let in_base = BaseIndex::new(base.as_ref());
         let mut looks = 0;
-        let (groups, fresh) = loop {
+        let (groups, known) = loop {
             looks += 1;
             if looks > LOOKS_MAX {
                 bail!("{}: SSTables or their links vanish as fast as they are linked", self.table);
             }
             let groups = self.collect()?;
-            let fresh: BTreeSet<(usize, usize)> = groups
+            // By group and SSTable.
+            let known: Vec<Vec<Option<Stored>>> = groups
                 .iter()
-                .enumerate()
-                .flat_map(|(g, group)| group.live.iter().enumerate().map(move |(s, sstable)| (g, s, group, sstable)))
-                .filter(|(_, _, group, sstable)| in_base.find(group, sstable).is_none())
-                .map(|(g, s, ..)| (g, s))
+                .map(|group| {
+                    group.live.iter().map(|sstable| base.as_ref().and_then(|base| base.find(group, sstable))).collect()
+                })
                 .collect();
             if self.request.dry_run {
-                break (groups, fresh);
+                break (groups, known);
             }
-            let wanted = |g, s| self.request.keep.is_some() || fresh.contains(&(g, s));
-            if linker.link_all(&groups, wanted, &mut self.snapshot.notices)? {
-                break (groups, fresh);
+            let wanted = |g: usize, s: usize| self.request.keep.is_some() || known[g][s].is_none();
+            if linker.link_all(&groups, wanted, &mut self.traces.notices)? {
+                break (groups, known);
             }
         };
         let mut taken = TableSnapshot {
@@ -246,25 +295,23 @@ impl TableRun<'_, '_> {
             fresh_bytes: 0,
         };
         let mut moved = false;
-        for (g, group) in groups.iter().enumerate() {
-            for (s, sstable) in group.live.iter().enumerate() {
+        for (group, known) in groups.iter().zip(known) {
+            for (sstable, known) in group.live.iter().zip(known) {
                 self.meet_version(group, sstable);
-                let data_directory = group.places[sstable.place].data_directory;
-                if !fresh.contains(&(g, s)) {
-                    let in_base = in_base.find(group, sstable).context("a known SSTable is in the base")?;
-                    let was = base.as_ref().map(|base| base.part.sstables[in_base].data_directory);
-                    moved |= was != Some(data_directory);
-                    taken.known.push(Known { in_base, data_directory });
+                let data_directory = u32::try_from(group.places[sstable.place].data_directory)?;
+                if let Some(stored) = known {
+                    moved |= stored.data_directory != data_directory as usize;
+                    taken.known.push(Known { in_base: stored.position, data_directory });
                     continue;
                 }
                 taken.fresh_bytes += sstable.files.values().map(|stat| stat.size).sum::<u64>();
-                let links = linker.links_of(group, sstable.place, &mut taken.links);
-                let in_base = in_base.named(group, sstable);
-                let doubt = sstable.doubt.clone();
+                let links = u32::try_from(linker.links_of(group, sstable.place, &mut taken.links))?;
+                let in_base = base.as_ref().and_then(|base| base.named(group, sstable)).map(|stored| stored.position);
+                let doubt = sstable.doubt.as_deref().map(Box::from);
                 taken.fresh.push(Fresh { descriptor: sstable.descriptor, links, doubt, in_base });
             }
         }
-        let base_count = base.as_ref().map(|base| base.part.sstables.len());
+        let base_count = base.as_ref().map(Base::count);
         taken.is_unchanged = taken.fresh.is_empty() && !moved && base_count == Some(taken.known.len());
         if let (Some(tag), false) = (self.request.keep, self.request.dry_run) {
             linker.keep(tag, &groups, &mut taken.links)?;
@@ -274,13 +321,13 @@ impl TableRun<'_, '_> {
 
     fn meet_version(&mut self, group: &Group, sstable: &LiveSSTable) {
         let version = sstable.descriptor.version;
-        if !self.snapshot.versions.contains(version.as_str()) {
-            self.snapshot.versions.insert(version.to_string());
+        if !self.traces.versions.contains(version.as_str()) {
+            self.traces.versions.insert(version.to_string());
         }
         if !version.is_parsable() {
             let path = group.places[sstable.place].dir.path().join(sstable.descriptor.to_string());
             let message = format!("version {version} is unknown: stored as it is, and not checked");
-            self.snapshot.notices.push(notice(&path, message));
+            self.traces.notices.push(notice(&path, message));
         }
     }
 
@@ -299,8 +346,8 @@ impl TableRun<'_, '_> {
         groups.insert(0, Group { index: None, places, live: live.sstables });
         for notice in notices {
             // The loop may look several times.
-            if !self.snapshot.notices.contains(&notice) {
-                self.snapshot.notices.push(notice);
+            if !self.traces.notices.contains(&notice) {
+                self.traces.notices.push(notice);
             }
         }
         Ok(groups)

@@ -31,13 +31,14 @@ use async_trait::async_trait;
 use futures::stream;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::key::{KEY_BYTES_MAX, TEMPORARY};
 use super::{
     BoxStream, ByteStream, Bytes, Depth, Error, KeyPrefix, Listed, ObjectKey, Span, Store, Stored, StreamExt, Upload,
 };
 use crate::fs::{self, Dir, FileStat, Kind};
+use crate::pool::{Buffer, Pool};
 use crate::time;
 
 const MIB: usize = 1 << 20;
@@ -47,6 +48,8 @@ const ALIGNMENT: usize = 4096;
 const BUFFERED_DIRTY_BYTES_MAX: u64 = 32 << 20;
 /// Reads of at least this much leave nothing in the page cache.
 const DROPPED_READ_BYTES_MIN: u64 = 8 << 20;
+/// Read at once, not through a stream of pieces.
+const SMALL_READ_BYTES_MAX: u64 = 64 << 10;
 const OPEN_DIRECTORIES_MAX: usize = 128;
 /// How often an object's directory may be removed under us before we call it an error.
 const PUBLISH_ATTEMPTS_MAX: usize = 100;
@@ -78,7 +81,9 @@ impl Local {
             _ => {}
         }
         remove_stale(&root.join(TEMPORARY));
-        Ok(Self { shared: Arc::new(Shared { root, directories: Mutex::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared { root, buffers: Pool::new(MIB + ALIGNMENT), directories: Mutex::default() }),
+        })
     }
 }
 
@@ -106,22 +111,26 @@ impl Store for Local {
             move || Temporary::new(&shared)
         })
         .await?;
-        Ok(Box::new(LocalUpload {
-            shared,
-            key,
-            buffer: Slice::new(length_hint),
-            spare: None,
-            state: State::Idle(Writer::new(temporary, length_hint)),
-        }))
+        Ok(Box::new(LocalUpload { shared, key, gathered: None, writer: Some(Writer::new(temporary, length_hint)) }))
     }
 
     async fn read(&self, key: &ObjectKey, span: Span) -> Result<ByteStream, Error> {
         let (shared, key) = (self.shared.clone(), key.clone());
-        let (file, range) = {
-            let key = key.clone();
-            blocking(move || shared.open_object(&key, &span)).await?
-        };
         let place = self.shared.root.join(key.as_str());
+        let (file, range, small) = {
+            let (key, place) = (key.clone(), place.clone());
+            blocking(move || {
+                let (file, range) = shared.open_object(&key, &span)?;
+                // A document: not worth another change of threads.
+                let small = (range.end - range.start <= SMALL_READ_BYTES_MAX)
+                    .then(|| read_piece(&file, &range, range.start, &key, &place));
+                Ok::<_, Error>((file, range, small.transpose()?))
+            })
+            .await?
+        };
+        if let Some(small) = small {
+            return Ok(stream::iter((!small.is_empty()).then_some(Ok(small))).boxed());
+        }
         let (sender, receiver) = mpsc::channel(2);
         // One task reads ahead of its consumer by two pieces, and ends when nobody listens.
         if !range.is_empty() {
@@ -164,6 +173,8 @@ impl Store for Local {
 #[derive(Debug)]
 struct Shared {
     root: PathBuf,
+    /// For what does not come in aligned slices.
+    buffers: Pool,
     directories: Mutex<Directories>,
 }
 
@@ -430,35 +441,34 @@ fn remove_stale(directory: &Path) {
 /// A buffer whose address suits `O_DIRECT`.
 #[derive(Debug)]
 struct Slice {
-    bytes: Vec<u8>,
+    buffer: Buffer,
     start: usize,
     length: usize,
-    capacity: usize,
 }
 
 impl Slice {
-    fn new(length_hint: Option<u64>) -> Self {
-        let wanted = length_hint.and_then(|hint| usize::try_from(hint).ok()).unwrap_or(MIB);
-        let capacity = wanted.clamp(64 * 1024, MIB).next_multiple_of(ALIGNMENT);
-        let bytes = vec![0; capacity + ALIGNMENT];
-        let start = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self { bytes, start, length: 0, capacity }
+    fn new(pool: &Pool) -> Self {
+        let buffer = pool.take();
+        let start = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { buffer, start, length: 0 }
     }
 
     /// Takes as much of `bytes` as fits.
     fn take(&mut self, bytes: &mut Bytes) {
-        let taken = bytes.split_to(bytes.len().min(self.capacity - self.length));
+        let taken = bytes.split_to(bytes.len().min(MIB - self.length));
         let from = self.start + self.length;
-        self.bytes[from..from + taken.len()].copy_from_slice(&taken);
+        self.buffer[from..from + taken.len()].copy_from_slice(&taken);
         self.length += taken.len();
     }
 
     fn is_full(&self) -> bool {
-        self.length == self.capacity
+        self.length == MIB
     }
+}
 
-    fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.length]
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[self.start..self.start + self.length]
     }
 }
 
@@ -564,38 +574,35 @@ fn set_direct(file: &File, direct: bool) -> rustix::io::Result<()> {
     rustix::fs::fcntl_setfl(file, flags)
 }
 
-enum State {
-    Idle(Writer),
-    /// One slice is on its way to the disk while the next one fills.
-    Writing(JoinHandle<fs::Result<(Writer, Slice)>>),
-    /// A write failed or was cancelled: what lies in the file is unknown.
-    Broken,
-}
-
 struct LocalUpload {
     shared: Arc<Shared>,
     key: ObjectKey,
-    buffer: Slice,
-    spare: Option<Slice>,
-    state: State,
+    /// Bytes that do not lie as the disk wants them, gathered.
+    gathered: Option<Slice>,
+    /// `None` after a write failed or was cancelled: what lies in the file is unknown.
+    writer: Option<Writer>,
 }
 
 impl LocalUpload {
-    /// Waits for the slice on its way. Until the writer is put back, the upload counts as broken.
-    async fn writer(&mut self) -> Result<Writer, Error> {
-        match std::mem::replace(&mut self.state, State::Broken) {
-            State::Idle(writer) => Ok(writer),
-            State::Writing(task) => {
-                let (writer, slice) = joined(task.await)??;
-                self.spare = Some(slice);
-                Ok(writer)
-            }
-            State::Broken => Err(Error::io(
+    /// The writer; until it is put back, the upload counts as broken.
+    fn writer(&mut self) -> Result<Writer, Error> {
+        self.writer.take().ok_or_else(|| {
+            Error::io(
                 "continuing",
                 self.shared.root.join(self.key.as_str()).display(),
                 io::Error::other("an earlier write of this object failed or was cancelled"),
-            )),
-        }
+            )
+        })
+    }
+
+    async fn send(&mut self, slice: impl AsRef<[u8]> + Send + 'static) -> Result<(), Error> {
+        let mut writer = self.writer()?;
+        let written = blocking(move || {
+            writer.write(slice.as_ref())?;
+            Ok::<_, fs::Error>(writer)
+        });
+        self.writer = Some(written.await?);
+        Ok(())
     }
 }
 
@@ -603,29 +610,35 @@ impl LocalUpload {
 impl Upload for LocalUpload {
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
         while !bytes.is_empty() {
-            self.buffer.take(&mut bytes);
-            if self.buffer.is_full() {
-                let mut writer = self.writer().await?;
-                let spare = self.spare.take().unwrap_or_else(|| Slice::new(Some(self.buffer.capacity as u64)));
-                let mut full = std::mem::replace(&mut self.buffer, spare);
-                self.state = State::Writing(spawn_blocking(move || {
-                    writer.write(full.filled())?;
-                    full.length = 0;
-                    Ok((writer, full))
-                }));
+            // Whole aligned slices, as readers give them, are written from where they are.
+            if self.gathered.is_none() && bytes.len() >= MIB && bytes.as_ptr().align_offset(ALIGNMENT) == 0 {
+                let slice = bytes.split_to(bytes.len() - bytes.len() % ALIGNMENT);
+                self.send(slice).await?;
+                continue;
+            }
+            let gathered = self.gathered.get_or_insert_with(|| Slice::new(&self.shared.buffers));
+            gathered.take(&mut bytes);
+            if gathered.is_full()
+                && let Some(full) = self.gathered.take()
+            {
+                self.send(full).await?;
             }
         }
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Stored, Error> {
-        let writer = self.writer().await?;
-        let Self { shared, key, buffer, .. } = *self;
-        blocking(move || writer.finish(buffer.filled(), &shared, key)).await
+        let writer = self.writer()?;
+        let Self { shared, key, gathered, .. } = *self;
+        blocking(move || {
+            let rest = gathered.as_ref().map(AsRef::as_ref).unwrap_or_default();
+            writer.finish(rest, &shared, key)
+        })
+        .await
     }
 
     async fn abort(mut self: Box<Self>) {
-        if let Ok(writer) = self.writer().await {
+        if let Some(writer) = self.writer.take() {
             let _ = spawn_blocking(move || drop(writer)).await;
         }
     }
@@ -641,25 +654,30 @@ fn read_pieces(
     let drop_read = range.end - range.start >= DROPPED_READ_BYTES_MIN;
     let mut at = range.start;
     while at < range.end {
-        let mut piece = vec![0; usize::try_from(range.end - at).unwrap_or(MIB).min(MIB)];
-        let read = match file.read_exact_at(&mut piece, at) {
-            Ok(()) => {
-                if drop_read {
-                    let _ = rustix::fs::fadvise(file, at, (piece.len() as u64).try_into().ok(), Advice::DontNeed);
-                }
-                at += piece.len() as u64;
-                Ok(Bytes::from(piece))
+        let read = read_piece(file, &range, at, key, place);
+        if let Ok(piece) = &read {
+            if drop_read {
+                let _ = rustix::fs::fadvise(file, at, (piece.len() as u64).try_into().ok(), Advice::DontNeed);
             }
-            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
-                let length = file.metadata().map_or(at, |metadata| metadata.len());
-                Err(Error::Truncated { key: key.clone(), wanted: range.end, length })
-            }
-            Err(cause) => Err(Error::io("reading", place.display(), cause)),
-        };
+            at += piece.len() as u64;
+        }
         let failed = read.is_err();
         if sender.blocking_send(read).is_err() || failed {
             return;
         }
+    }
+}
+
+/// The next piece of `range`, from `at`.
+fn read_piece(file: &File, range: &Range<u64>, at: u64, key: &ObjectKey, place: &Path) -> Result<Bytes, Error> {
+    let mut piece = vec![0; usize::try_from(range.end - at).unwrap_or(MIB).min(MIB)];
+    match file.read_exact_at(&mut piece, at) {
+        Ok(()) => Ok(piece.into()),
+        Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
+            let length = file.metadata().map_or(at, |metadata| metadata.len());
+            Err(Error::Truncated { key: key.clone(), wanted: range.end, length })
+        }
+        Err(cause) => Err(Error::io("reading", place.display(), cause)),
     }
 }
 

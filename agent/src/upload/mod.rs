@@ -24,6 +24,7 @@ use crate::inspect::SSTableFiles;
 use crate::inspect::reader::Buffers;
 use crate::manifest::model::{DamagedSSTable, StoredSSTable, TableEntry};
 use crate::pack::frames::Frames;
+use crate::pool::Pool;
 use crate::progress::Progress;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::store::key::{self, NodeName, ObjectKey, Root};
@@ -59,6 +60,7 @@ pub struct Context {
     has_failed: AtomicBool,
     runtime: Handle,
     buffers: Buffers,
+    frame_buffers: Pool,
     budget: Arc<Semaphore>,
     /// Compressors between two SSTables: making one costs a megabyte each time.
     frames: Mutex<Vec<Frames>>,
@@ -85,6 +87,7 @@ impl Context {
             has_failed: AtomicBool::new(false),
             runtime: Handle::current(),
             buffers: Buffers::default(),
+            frame_buffers: Frames::pool(),
             budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
             frames: Mutex::default(),
         }
@@ -273,20 +276,20 @@ impl Run<'_> {
                 .into_iter()
                 .map(|files| (files.descriptor.to_string(), files))
                 .collect();
-            for fresh in table.fresh.iter().filter(|fresh| fresh.links == number) {
+            for fresh in table.fresh.iter().filter(|fresh| fresh.links as usize == number) {
                 let files = listed.remove(&fresh.descriptor.to_string()).ok_or_else(|| {
                     std::io::Error::new(
                         std::io::ErrorKind::NotFound,
                         format!("{}: the links to {} were removed", links.path.display(), fresh.descriptor),
                     )
                 })?;
-                let in_base = fresh.in_base.and_then(|position| base.as_ref()?.sstables.get(position));
+                let in_base = fresh.in_base.and_then(|position| base.as_ref()?.sstables.get(position as usize));
                 items.push(Item {
                     keyspace: table.table.keyspace.clone(),
                     table_directory: table.table.directory_name(),
                     index: links.index.clone(),
                     data_directory: links.data_directory,
-                    doubt: fresh.doubt.clone(),
+                    doubt: fresh.doubt.clone().map(String::from),
                     is_transient: links.is_transient,
                     files,
                     in_base: in_base.map(large_objects).unwrap_or_default(),

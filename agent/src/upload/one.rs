@@ -51,23 +51,23 @@ pub fn store(context: &Arc<Context>, item: &Item) -> anyhow::Result<Outcome> {
 }
 
 fn send(context: &Arc<Context>, item: &Item) -> anyhow::Result<(Finished, Inspection, bool)> {
-    if item.doubt.is_none() {
+    let look = || anyhow::Ok(inspect(&item.files, &context.buffers, &mut Nowhere)?.data_crc);
+    let crc = if item.doubt.is_some() {
+        look()?
+    } else {
         // The key is claimed from what Cassandra wrote, and proven before the object comes to be.
         // Nobody knows what the digest of an unknown version covers.
         let digest = if item.files.descriptor.version.is_parsable() { digest(item)? } else { None };
-        let claimed = match digest {
-            Some(digest) => digest,
-            None => inspect(&item.files, &context.buffers, &mut Nowhere)?.data_crc,
-        };
+        let claimed = digest.map_or_else(look, Ok)?;
         let mut outgoing = Outgoing::new(context, item, Root::Data, claimed)?;
         let inspection = inspect(&item.files, &context.buffers, &mut outgoing)?;
         if !inspection.is_damaged() && inspection.data_crc == claimed {
             return Ok((outgoing.finish(&inspection)?, inspection, false));
         }
         outgoing.abort();
-    }
+        inspection.data_crc
+    };
     // Under another root, and under the sum that its bytes really have.
-    let crc = inspect(&item.files, &context.buffers, &mut Nowhere)?.data_crc;
     let mut outgoing = Outgoing::new(context, item, Root::Damaged, crc)?;
     let inspection = inspect(&item.files, &context.buffers, &mut outgoing)?;
     Ok((outgoing.finish(&inspection)?, inspection, true))

@@ -21,9 +21,6 @@ use crate::pack::unpack;
 use crate::store::key::{KeyPrefix, ObjectKey, Root, SstableIdentity};
 use crate::store::{self, Depth, Listed, Upload, key};
 
-/// Slices that wait for the store while the next one is read.
-const SLICES_WAITING: usize = 1;
-
 /// Below this a frame rarely saves a tar block.
 const COMPRESS_BYTES_MIN: usize = 1024;
 
@@ -77,10 +74,19 @@ struct Streaming {
     stream: Stream,
 }
 
+/// A large object that lies in the store.
+struct Placed {
+    key: ObjectKey,
+    /// Its length there.
+    stored: u64,
+    /// It was not there before.
+    is_new: bool,
+}
+
 /// A large object.
 struct Stream {
     key: ObjectKey,
-    /// Bytes that were sent, once all were.
+    /// Bytes that were sent, once all were, or that lie there already.
     stored: u64,
     to: Destination,
 }
@@ -112,7 +118,7 @@ impl<'a> Outgoing<'a> {
         let spare = context.frames.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let frames = match spare {
             Some(frames) => frames,
-            None => Frames::new()?,
+            None => Frames::new(&context.frame_buffers)?,
         };
         Ok(Self { context, item, directory, frames: Some(frames), pack: Pack::default(), sent: Vec::new(), open: None })
     }
@@ -132,7 +138,7 @@ impl<'a> Outgoing<'a> {
         if let Some(stored) = self.context.existing.get(&key).or_else(|| self.item.in_base.get(&key)) {
             return Ok(Stream { key, stored: *stored, to: Destination::Existing });
         }
-        let (slices, mut waiting) = mpsc::channel::<Bytes>(SLICES_WAITING);
+        let (slices, mut waiting) = mpsc::channel::<Bytes>(1);
         let (store, object) = (self.context.store.clone(), key.clone());
         let task = self.context.runtime.spawn(async move {
             let mut upload = store.begin(&object, length).await?;
@@ -189,7 +195,8 @@ impl<'a> Outgoing<'a> {
                     (pack_key.clone().context("a member has a tar")?, offset, stored, pack_is_new)
                 }
                 At::Object(stream) => {
-                    let (key, stored, is_new) = self.finish_stream(stream, &sent.component, sent.codec, sent.blake3)?;
+                    let Placed { key, stored, is_new } =
+                        self.finish_stream(stream, &sent.component, sent.codec, sent.blake3)?;
                     (key, 0, stored, is_new)
                 }
             };
@@ -216,36 +223,41 @@ impl<'a> Outgoing<'a> {
         Ok(Finished { files, added })
     }
 
+    /// Makes a large object exist, with these plain bytes.
     fn finish_stream(
         &self,
         stream: Stream,
         component: &Component,
         codec: Codec,
         hash: blake3::Hash,
-    ) -> anyhow::Result<(ObjectKey, u64, bool)> {
-        let runtime = &self.context.runtime;
-        let Stream { key, stored, to } = stream;
-        let exists = match to {
-            Destination::Existing => true,
-            Destination::Store { task, .. } => {
-                let upload = runtime.block_on(task).context("an upload failed")?;
-                match upload.map(|upload| runtime.block_on(upload.finish())) {
-                    Ok(Ok(_)) => false,
-                    Ok(Err(store::Error::AlreadyExists { .. })) | Err(store::Error::AlreadyExists { .. }) => true,
-                    Ok(Err(error)) | Err(error) => return Err(error.into()),
-                }
-            }
-        };
-        if !exists {
-            return Ok((key, stored, true));
-        }
+    ) -> anyhow::Result<Placed> {
+        let placed = self.place(stream)?;
         // The directory names the bytes of Data.db, and nothing gets there unproven. What the other components hold it
         // does not say: one that differs gets a name that does.
-        if *component == Component::Data || runtime.block_on(self.holds(&key, codec, hash))? {
-            return Ok((key.clone(), runtime.block_on(self.stored_length(&key))?, false));
+        let is_right = placed.is_new
+            || *component == Component::Data
+            || self.context.runtime.block_on(self.holds(&placed.key, codec, hash))?;
+        if is_right {
+            return Ok(placed);
         }
-        let name = format!("{}-{}", key.name(), &hash.to_hex()[..16]);
+        let name = format!("{}-{}", placed.key.name(), &hash.to_hex()[..16]);
         self.send_again(&name, component, codec)
+    }
+
+    /// Waits until the object is there, ours or another's.
+    fn place(&self, stream: Stream) -> anyhow::Result<Placed> {
+        let runtime = &self.context.runtime;
+        let Stream { key, stored, to } = stream;
+        let Destination::Store { task, .. } = to else { return Ok(Placed { key, stored, is_new: false }) };
+        let upload = runtime.block_on(task).context("an upload failed")?;
+        match upload.and_then(|upload| runtime.block_on(upload.finish())) {
+            Ok(_) => Ok(Placed { key, stored, is_new: true }),
+            Err(store::Error::AlreadyExists { .. }) => {
+                let stored = runtime.block_on(self.stored_length(&key))?;
+                Ok(Placed { key, stored, is_new: false })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn stored_length(&self, key: &ObjectKey) -> anyhow::Result<u64> {
@@ -266,7 +278,7 @@ impl<'a> Outgoing<'a> {
         Ok(unpack::hash(stream, codec).await.is_ok_and(|stored| stored == hash))
     }
 
-    fn send_again(&self, name: &str, component: &Component, codec: Codec) -> anyhow::Result<(ObjectKey, u64, bool)> {
+    fn send_again(&self, name: &str, component: &Component, codec: Codec) -> anyhow::Result<Placed> {
         let mut again = Self::new(self.context, self.item, Root::Data, None)?;
         again.directory = self.directory.clone();
         let mut reader = Reader::open(&self.item.files.path(component), &self.context.buffers)?;
@@ -276,15 +288,7 @@ impl<'a> Outgoing<'a> {
         }
         again.close();
         let Some(Sent { at: At::Object(stream), .. }) = again.sent.pop() else { bail!("{name}: nothing was sent") };
-        let Stream { key, stored, to } = stream;
-        let Destination::Store { task, .. } = to else { return Ok((key, stored, false)) };
-        let runtime = &self.context.runtime;
-        let upload = runtime.block_on(task).context("an upload failed")??;
-        match runtime.block_on(upload.finish()) {
-            Ok(_) => Ok((key, stored, true)),
-            Err(store::Error::AlreadyExists { .. }) => Ok((key, stored, false)),
-            Err(error) => Err(error.into()),
-        }
+        self.place(stream)
     }
 
     fn begin_as(&mut self, name: &str, component: &Component, length: u64, codec: Codec) -> anyhow::Result<()> {
@@ -330,16 +334,13 @@ impl Sink for Outgoing<'_> {
     fn whole(&mut self, component: &Component, bytes: &Bytes) -> anyhow::Result<()> {
         self.context.check()?;
         self.close();
-        let mut codec = self.codec(component);
-        let mut frames = Vec::new();
-        if codec == Codec::Zstd && bytes.len() >= COMPRESS_BYTES_MIN {
-            frames = self.frames.as_mut().context("a compressor")?.whole(bytes)?;
+        let (mut codec, mut stored) = (Codec::None, &bytes[..]);
+        if self.codec(component) == Codec::Zstd && bytes.len() >= COMPRESS_BYTES_MIN {
+            let frames = self.frames.as_mut().context("a compressor")?.whole(bytes)?;
+            if frames.len() + TAR_BLOCK <= bytes.len() {
+                (codec, stored) = (Codec::Zstd, frames);
+            }
         }
-        let is_worth_it = !frames.is_empty() && frames.len() + TAR_BLOCK <= bytes.len();
-        if !is_worth_it {
-            codec = Codec::None;
-        }
-        let stored = if is_worth_it { &frames[..] } else { bytes };
         let offset = self.pack.append(&stored_name(component, codec), stored)?;
         self.sent.push(Sent {
             component: component.clone(),
@@ -371,11 +372,11 @@ impl Sink for Outgoing<'_> {
         };
         open.stored += stored.len() as u64;
         // If the task has ended, it has an error, which `finish` or `abort` meets.
-        let sent = slices.as_ref().map(|slices| slices.blocking_send(stored));
-        if !matches!(sent, Some(Ok(()))) {
-            return Err(self.failed_stream());
-        }
-        Ok(())
+        let taken = slices.as_ref().is_some_and(|slices| {
+            // The next slice is read while this one is written, and not before: no third one waits in between.
+            slices.blocking_send(stored).is_ok() && self.context.runtime.block_on(slices.reserve()).is_ok()
+        });
+        if taken { Ok(()) } else { Err(self.failed_stream()) }
     }
 }
 

@@ -66,8 +66,8 @@ impl TablePart {
             let catalog = Catalog::of(context.store.as_ref());
             let part = catalog.part(&context.node, &keyspace, &directory, base).await?;
             for Known { in_base, data_directory } in known {
-                let stored = part.sstables.get(in_base).context("the part that is built upon has changed")?;
-                sstables.push(StoredSSTable { data_directory, ..stored.clone() });
+                let stored = part.sstables.get(in_base as usize).context("the part that is built upon has changed")?;
+                sstables.push(StoredSSTable { data_directory: data_directory as usize, ..stored.clone() });
             }
         }
         sstables

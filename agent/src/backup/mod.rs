@@ -2,30 +2,28 @@
 //!
 //!     node ─ snapshot::take ─► Snapshot ─ upload ─► Uploaded ─ manifest::commit ─► the backup exists
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod bases;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
+use self::bases::Bases;
 use crate::catalog::repository::Repository;
-use crate::catalog::{Catalog, Entry};
 use crate::config::{Compress, MinFree};
 use crate::manifest::BackupId;
 use crate::manifest::commit::{Heading, commit};
-use crate::manifest::id::Kind;
-use crate::manifest::model::{Manifest, NodeFacts, Notice};
+use crate::manifest::model::{Manifest, NodeFacts};
 use crate::node::lock::NodeLock;
-use crate::node::tables::notice;
 use crate::node::{self, Node, Table};
 use crate::progress::{self, Progress};
 use crate::selection::Selection;
-use crate::snapshot::{self, Base, Snapshot, TRANSIENT_PREFIX};
+use crate::snapshot::{self, Snapshot, TRANSIENT_PREFIX};
 use crate::state::UnfinishedNote;
-use crate::store::{self, Depth, Listed, Store, key};
+use crate::store::Store;
 use crate::time;
 use crate::upload;
 
@@ -72,17 +70,11 @@ impl Job {
     pub async fn forecast(self, store: Arc<dyn Store>) -> anyhow::Result<Forecast> {
         let bases = match Repository::read(store.as_ref()).await? {
             Some(_) => Bases::find(store.clone(), &self.node).await?,
-            None => Bases {
-                store,
-                node: self.node.clone(),
-                entries: Vec::new(),
-                read: BTreeMap::new(),
-                notices: Vec::new(),
-            },
+            None => Bases::none(store, &self.node),
         };
         let (bases, mut snapshot) = self.take(bases, "dry-run", true, Arc::default()).await?;
-        snapshot.notices.extend(bases.notices.iter().cloned());
-        let based_on = bases.newest_read().map(|newest| newest.backup_id.clone()).filter(|_| !self.new_epoch);
+        snapshot.notices.extend(bases.notices());
+        let based_on = if self.new_epoch { None } else { bases.newest_read() };
         Ok(Forecast { snapshot, based_on })
     }
 
@@ -123,7 +115,7 @@ impl Job {
     ) -> anyhow::Result<Manifest> {
         let started = time::now();
         let id = BackupId::new(started);
-        let mut bases = Bases::find(store.clone(), &self.node).await?;
+        let bases = Bases::find(store.clone(), &self.node).await?;
         let epoch =
             bases.epoch(self.new_epoch).await?.map_or(0, |epoch| if self.new_epoch { epoch + 1 } else { epoch });
         let (bases, mut snapshot) =
@@ -156,9 +148,9 @@ impl Job {
             },
             started,
             selection: &self.selection,
-            based_on: based_on.map(|manifest| manifest.backup_id.clone()),
+            based_on,
             dropped: std::mem::take(&mut snapshot.dropped),
-            notices: [std::mem::take(&mut snapshot.notices), bases.notices.clone()].concat(),
+            notices: [std::mem::take(&mut snapshot.notices), bases.notices()].concat(),
             not_covered: vec![
                 "writes that Cassandra had not flushed to SSTables when the backup started (memtables): run `nodetool \
                  flush` before, if they matter"
@@ -173,7 +165,7 @@ impl Job {
     /// Takes the snapshot on a thread that may block.
     async fn take(
         &self,
-        mut bases: Bases,
+        bases: Bases,
         transient: &str,
         dry_run: bool,
         progress: Arc<Progress>,
@@ -194,10 +186,8 @@ impl Job {
                 dry_run,
                 progress: &progress,
             };
-            let mut base = |table: &Table| {
-                if new_epoch { Ok(None) } else { runtime.block_on(bases.of(table)) }
-            };
-            let snapshot = snapshot::take(request, &mut base)?;
+            let base = |table: &Table| if new_epoch { Ok(None) } else { runtime.block_on(bases.of(table)) };
+            let snapshot = snapshot::take(request, &base)?;
             Ok((bases, snapshot))
         })
         .await
@@ -211,114 +201,6 @@ fn links_vanished(error: &anyhow::Error) -> bool {
         let fs = cause.downcast_ref::<crate::fs::Error>().map(|error| &error.cause);
         io.or(fs).is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     })
-}
-
-/// Earlier backups of the node, of which each table's part is built upon.
-struct Bases {
-    store: Arc<dyn Store>,
-    node: Node,
-    /// Newest first, down to the newest of all tables: what that one does not have, did not exist then.
-    entries: Vec<Entry>,
-    read: BTreeMap<usize, Option<Manifest>>,
-    /// Documents that cannot be read: damaged, and of no use to build upon.
-    notices: Vec<Notice>,
-}
-
-impl Bases {
-    async fn find(store: Arc<dyn Store>, node: &Node) -> anyhow::Result<Self> {
-        let mut entries = Catalog::of(store.as_ref()).backups_of(&node.name).await?;
-        entries.reverse();
-        Ok(Self { store, node: node.clone(), entries, read: BTreeMap::new(), notices: Vec::new() })
-    }
-
-    /// The epoch that a backup goes on with, or, for a new one, the highest that was ever used; `None` before the first.
-    async fn epoch(&mut self, highest: bool) -> anyhow::Result<Option<u32>> {
-        let mut newest = self.newest().await?.map(|newest| newest.epoch);
-        if self.entries.is_empty() || (newest.is_some() && !highest) {
-            return Ok(newest);
-        }
-        // A damaged manifest may have been of a later epoch: the objects themselves tell.
-        let mut listing = self.store.list(&key::epochs(), None, Depth::Level);
-        while let Some(listed) = listing.try_next().await? {
-            if let Listed::Prefix(prefix) = listed {
-                newest = newest.max(prefix.name().parse().ok());
-            }
-        }
-        Ok(newest)
-    }
-
-    /// A manifest by its number, newest first, read once; `None` if it is damaged or there are no more.
-    async fn read(&mut self, number: usize) -> anyhow::Result<Option<&Manifest>> {
-        let Some(entry) = self.entries.get(number) else { return Ok(None) };
-        if !self.read.contains_key(&number) {
-            let manifest = Catalog::of(self.store.as_ref()).manifest(entry).await;
-            let key = entry.key.to_string();
-            let manifest = self.unless_damaged(&key, manifest)?;
-            self.read.insert(number, manifest);
-        }
-        Ok(self.read.get(&number).and_then(Option::as_ref))
-    }
-
-    /// A store that fails ends the run; a document that it gives and that is damaged is named and done without.
-    fn unless_damaged<T>(&mut self, key: &str, read: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
-        match read {
-            Ok(read) => Ok(Some(read)),
-            Err(error) if error.chain().any(is_failure_of_the_store) => Err(error),
-            Err(error) => {
-                self.notices.push(notice(Path::new(key), format!("cannot be built upon: {}", error.root_cause())));
-                Ok(None)
-            }
-        }
-    }
-
-    /// The newest manifest that can be read.
-    async fn newest(&mut self) -> anyhow::Result<Option<&Manifest>> {
-        for number in 0..self.entries.len() {
-            if self.read(number).await?.is_some() {
-                return Ok(self.newest_read());
-            }
-        }
-        Ok(None)
-    }
-
-    fn newest_read(&self) -> Option<&Manifest> {
-        self.read.values().flatten().next()
-    }
-
-    /// The table's part in the newest backup that has the table, within the epoch of the newest.
-    async fn of(&mut self, table: &Table) -> anyhow::Result<Option<Base>> {
-        let directory = table.directory_name();
-        let Some(epoch) = self.newest().await?.map(|newest| newest.epoch) else { return Ok(None) };
-        for number in 0..self.entries.len() {
-            let Some(manifest) = self.read(number).await? else { continue };
-            if manifest.epoch != epoch {
-                break;
-            }
-            let is_full = manifest.facts.kind == Kind::Full;
-            let entry =
-                manifest.tables.iter().find(|entry| entry.keyspace == table.keyspace && entry.directory == directory);
-            match entry.cloned() {
-                Some(entry) => {
-                    let Some(hash) = &entry.part else { return Ok(None) };
-                    let catalog = Catalog::of(self.store.as_ref());
-                    let part = catalog.part(&self.node.name, &table.keyspace, &directory, hash).await;
-                    let key = format!("the part of {table} in backup {}", self.entries[number].id);
-                    return Ok(self.unless_damaged(&key, part)?.map(|part| Base { entry, part }));
-                }
-                None if is_full => break,
-                None => {}
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// True for an error that says nothing about the document that was asked for.
-fn is_failure_of_the_store(cause: &(dyn std::error::Error + 'static)) -> bool {
-    use store::Error::{NotFound, TooLong, Truncated};
-    cause
-        .downcast_ref::<store::Error>()
-        .is_some_and(|error| !matches!(error, NotFound { .. } | Truncated { .. } | TooLong { .. }))
 }
 
 /// Ends the run when Cassandra's disks fill up: links pin what Cassandra deletes, and its writes come first.
