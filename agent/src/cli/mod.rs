@@ -60,7 +60,7 @@ enum Command {
     Show(show::Options),
     /// Prove a backup in a repository, or SSTables on this machine, byte by byte
     Verify(verify::Options),
-    /// Restore a backup into a directory from which Cassandra starts
+    /// Restore a backup: into a directory from which Cassandra starts, or into a stopped node
     Restore(restore::Options),
     /// Look at SSTable files: verify checksums, show metadata
     Sstable(sstable::Options),
@@ -97,7 +97,7 @@ struct IdentityArgs {
 }
 
 /// Which tables.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct SelectionArgs {
     /// Keyspaces to include, as a glob; may be repeated [default: all]
     #[arg(long = "keyspace", value_name = "GLOB")]
@@ -112,8 +112,8 @@ struct SelectionArgs {
 
 impl SelectionArgs {
     /// The flags, or `default` if there are none.
-    fn parse(self, default: &SelectionText) -> anyhow::Result<Selection> {
-        let Self { keyspaces, tables, exclude } = self;
+    fn parse(&self, default: &SelectionText) -> anyhow::Result<Selection> {
+        let Self { keyspaces, tables, exclude } = self.clone();
         let text = SelectionText { keyspaces, tables, exclude };
         Selection::parse(if text == SelectionText::default() { default.clone() } else { text })
     }

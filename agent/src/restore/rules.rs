@@ -1,0 +1,105 @@
+//! What of a backup is taken onto which target. A node's own tables are not like others: they say who the node is.
+
+use uuid::Uuid;
+
+use super::rename::Renames;
+use crate::error::usage;
+use crate::manifest::Manifest;
+use crate::manifest::model::TableEntry;
+use crate::selection::Selection;
+
+/// Tables of `system` that say who the node is and whom it knows.
+const IDENTITY: [&str; 5] = ["local", "peers", "peers_v2", "peer_events", "peer_events_v2"];
+/// Writes that the node had promised to repeat when it was backed up. Repeated long after, they would undo what came
+/// later.
+const BATCHES: &str = "batches";
+
+/// True for the keyspaces that Cassandra makes itself.
+pub fn is_system(keyspace: &str) -> bool {
+    keyspace == "system" || keyspace.starts_with("system_")
+}
+
+/// Where the tables go.
+#[derive(Debug, Clone, Copy)]
+pub enum Onto {
+    /// Into a directory that is no node yet.
+    Directory,
+    /// Onto a node.
+    Node {
+        /// Its host id, if it has one.
+        host_id: Option<Uuid>,
+        /// Whether it takes the place of the node of the backup.
+        replace: bool,
+    },
+}
+
+/// What is taken.
+#[derive(Debug)]
+pub struct Chosen<'a> {
+    /// Tables with their files.
+    pub tables: Vec<&'a TableEntry>,
+    /// Tables of which nothing is taken and nothing may stay.
+    pub emptied: Vec<&'a TableEntry>,
+    /// True if the schema is among the tables, so that the backup says which tables exist.
+    pub with_schema: bool,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// Applies the rules.
+pub fn choose<'a>(
+    manifest: &'a Manifest,
+    selection: &Selection,
+    renames: &Renames,
+    onto: Onto,
+) -> anyhow::Result<Chosen<'a>> {
+    let is_full = !selection.has_inclusions() && renames.is_empty();
+    let foreign = match onto {
+        Onto::Directory => false,
+        Onto::Node { host_id, replace } => !replace && host_id != Some(manifest.host_id),
+    };
+    let mut chosen = Chosen { tables: Vec::new(), emptied: Vec::new(), with_schema: false, notes: Vec::new() };
+    let (mut identity, mut unnamed) = (false, false);
+    for entry in &manifest.tables {
+        let renamed = renames.of(&entry.keyspace, &entry.table).is_some();
+        let is_meant = is_full || selection.has_inclusions() || renamed;
+        if !is_meant || !selection.includes(&entry.keyspace, &entry.table) {
+            continue;
+        }
+        if !is_full && is_system(&entry.keyspace) && !selection.names(&entry.keyspace) {
+            unnamed = true;
+            continue;
+        }
+        let is_own = |names: &[&str]| entry.keyspace == "system" && names.contains(&entry.table.as_str());
+        if foreign && is_own(&IDENTITY) {
+            identity = true;
+        } else if is_full && is_own(&[BATCHES]) {
+            chosen.emptied.push(entry);
+        } else {
+            chosen.with_schema |= entry.keyspace == "system_schema" && entry.table == "tables" && entry.part.is_some();
+            chosen.tables.push(entry);
+        }
+    }
+    renames.check_used(chosen.tables.iter().map(|entry| (entry.keyspace.as_str(), entry.table.as_str())))?;
+    if identity {
+        let Onto::Node { host_id: Some(host_id), .. } = onto else {
+            return Err(usage(format!(
+                "the data directories have no host id, and the backup has that of node {}: pass --replace if that node \
+                 is dead and this one takes its place, or select tables",
+                manifest.host_id
+            )));
+        };
+        chosen.notes.push(format!(
+            "this node stays {host_id}: system.local and system.peers of {} are left out (--replace takes them, if that \
+             node is dead)",
+            manifest.host_id
+        ));
+    }
+    if unnamed {
+        chosen.notes.push("Cassandra's own keyspaces (system*) are left out: they are restored if named".to_owned());
+    }
+    if chosen.emptied.iter().any(|entry| entry.part.is_some()) {
+        chosen.notes.push("system.batches is left out: old batches would be written again".to_owned());
+    }
+    Ok(chosen)
+}
