@@ -27,6 +27,9 @@ use crate::node::running::{self, Running};
 use crate::pack::unpack::Wrong;
 use crate::store::Store;
 
+const HALF_WAY: &str = "the tables are half way between the old files and the new ones: do not start Cassandra; run the same \
+                        command again, or `helenus restore --abort`";
+
 /// A restore into a node that may begin, or go on.
 #[derive(Debug)]
 pub struct InPlace {
@@ -108,22 +111,11 @@ impl InPlace {
             }
             match self.workspace.journal.stage {
                 Stage::Fetching => {
-                    self.workspace.create()?;
-                    self.refuse_full()?;
-                    let fetched = self.fetch(Arc::clone(&store), fetcher, parallel).await;
-                    self.workspace.journal.done = fetched.map_err(|error| self.explain(error))?;
-                    self.workspace.journal.made = self.missing()?;
-                    self.workspace.enter(Stage::Aside)?;
+                    let fetched = self.fetch_all(&store, fetcher, parallel).await;
+                    fetched.map_err(|error| self.explain(error))?;
                 }
-                Stage::Aside => {
-                    self.workspace.take_all(Shelf::Old)?;
-                    self.workspace.enter(Stage::Placing)?;
-                }
-                Stage::Placing => {
-                    self.workspace.place_all(Shelf::New)?;
-                    self.check_placed()?;
-                    self.workspace.enter(Stage::Placed)?;
-                }
+                Stage::Aside => self.move_aside().context(HALF_WAY)?,
+                Stage::Placing => self.place().context(HALF_WAY)?,
                 _ => {
                     self.workspace.remove_shelf(Shelf::New)?;
                     return Ok(self.workspace.journal);
@@ -132,7 +124,26 @@ impl InPlace {
         }
     }
 
-    async fn fetch(&mut self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<Done> {
+    async fn fetch_all(&mut self, store: &Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<()> {
+        self.workspace.create()?;
+        self.refuse_full()?;
+        self.workspace.journal.done = self.fetch(Arc::clone(store), fetcher, parallel).await?;
+        self.workspace.journal.made = self.missing()?;
+        self.workspace.enter(Stage::Aside)
+    }
+
+    fn move_aside(&mut self) -> anyhow::Result<()> {
+        self.workspace.take_all(Shelf::Old)?;
+        self.workspace.enter(Stage::Placing)
+    }
+
+    fn place(&mut self) -> anyhow::Result<()> {
+        self.workspace.place_all(Shelf::New)?;
+        self.check_placed()?;
+        self.workspace.enter(Stage::Placed)
+    }
+
+    async fn fetch(&self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<Done> {
         let workspace = &self.workspace;
         let Journal { request, tables, .. } = &workspace.journal;
         let catalog = Catalog::of(store.as_ref());

@@ -132,8 +132,8 @@ impl Workspace {
                     Ok(bytes) => serde_json::from_slice::<Journal>(&bytes)
                         .with_context(|| format!("{}: not a journal", path.join(JOURNAL).display()))?,
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        // Empty: killed between its making and the journal, or between the journal's end and its own.
-                        if !Dir::open(&path)?.list()?.is_empty() {
+                        // Nothing in it but a journal that was not finished: killed at the very beginning, or the end.
+                        if Dir::open(&path)?.list()?.iter().any(|entry| entry.kind == Kind::Directory) {
                             orphan = Some(path);
                         }
                         continue;

@@ -335,9 +335,15 @@ fn refused_before_anything_is_changed() {
     fs::remove_file(&visits).expect("removed");
     fs::rename(&moved, &visits).expect("moved back");
 
-    let output = expect(agent, 1, &[changed.restore(), args!["--before", "20200101000000"].to_vec()].concat());
-    assert!(output.stderr.contains("cannot be used with"), "{output}");
-    let _ = small;
+    expect(agent, 2, &[changed.restore(), args!["--before", "20200101000000"].to_vec()].concat());
+    let mut early = changed.command(&["--before", "20200101000000", "--in-place", "--replace", "--repository"]);
+    early.push(small.repository.root.clone().into());
+    let output = expect(agent, 1, &early);
+    assert!(
+        output.stderr.contains("no backup of any node at or before 2020-01-01T00:00:00.000Z; the oldest is "),
+        "{output}"
+    );
+    assert_same(&changed.before, &files(small), "refused");
 }
 
 /// Another restore is not begun before the first one is ended.
