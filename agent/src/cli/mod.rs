@@ -4,6 +4,7 @@ mod backup;
 mod config;
 mod demo;
 mod doctor;
+mod follow;
 mod list;
 mod output;
 mod restore;

@@ -3,14 +3,13 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::follow::{Follow, write_document};
 use super::{Global, NodeArgs, SelectionArgs, output};
 use crate::catalog::repository::Repository;
 use crate::catalog::{Catalog, Entry, Wanted};
@@ -80,6 +79,15 @@ pub struct Options {
     /// No Cassandra uses the directories, though that cannot be seen from here
     #[arg(long)]
     cassandra_is_stopped: bool,
+    /// Write how far the restore is to this file, every two seconds, as JSON
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort", "dry_run"])]
+    heartbeat_file: Option<PathBuf>,
+    /// Write how the restore ended to this file, as JSON
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort", "dry_run"])]
+    done_file: Option<PathBuf>,
+    /// Shell command to run after a restore that did not fail; it knows $HELENUS_BACKUP_ID and $HELENUS_OUTCOME
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["finish", "abort", "dry_run"])]
+    hook: Option<String>,
     /// Show the plan; change nothing
     #[arg(long)]
     dry_run: bool,
@@ -93,10 +101,24 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     let store = store::open(&config.repository_url(repository)?)?;
     Repository::open(store.as_ref()).await?;
     let job = Job { global, config, store, options: &options };
-    match &options.to_dir {
+    let ended = match &options.to_dir {
         Some(to_dir) => job.restore_directory(std::path::absolute(to_dir)?).await,
         None => job.restore_node().await,
+    };
+    let ended = ended.and_then(|ended| {
+        options.hook.as_ref().map_or(Ok(()), |hook| tokio::task::block_in_place(|| run_hook(hook, &ended)))?;
+        Ok(ended)
+    });
+    if let Some(path) = &options.done_file {
+        let document = DoneFile {
+            time: crate::time::rfc3339(crate::time::now()),
+            outcome: ended.as_ref().map_or("failed", |ended| word(ended.outcome)),
+            backup_id: ended.as_ref().ok().map(|ended| ended.backup_id.as_str()),
+            error: ended.as_ref().err().map(|error| format!("{error:#}")),
+        };
+        write_document(path, &document)?;
     }
+    Ok(ended?.outcome)
 }
 
 /// What both kinds of restore need.
@@ -167,7 +189,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn restore_directory(&self, target: PathBuf) -> anyhow::Result<Outcome> {
+    async fn restore_directory(&self, target: PathBuf) -> anyhow::Result<Ended> {
         let Chosen { manifest, selection, renames, request } = self.choose(None).await?;
         let catalog = Catalog::of(self.store.as_ref());
         let scope = Scope {
@@ -184,9 +206,9 @@ impl Job<'_> {
         let (plan, done) = if self.options.dry_run {
             (restore.into_plan(), None)
         } else {
-            let (fetcher, watcher) = self.watch(restore.plan().total);
+            let (fetcher, follow) = self.follow(restore.plan().total);
             let outcome = restore.run(Arc::clone(&self.store), &fetcher, self.config.parallel).await;
-            watcher.end();
+            follow.end();
             let (plan, done) = outcome?;
             (plan, Some(done))
         };
@@ -201,10 +223,10 @@ impl Job<'_> {
             done: done.as_ref(),
         };
         output::result(self.global, &document, || text(&document))?;
-        Ok(outcome(done.as_ref()))
+        Ok(Ended { backup_id: plan.backup_id.clone(), outcome: outcome(done.as_ref()) })
     }
 
-    async fn restore_node(&self) -> anyhow::Result<Outcome> {
+    async fn restore_node(&self) -> anyhow::Result<Ended> {
         let options = self.options;
         let directories = options.node.data_directories(self.config)?;
         let begun = Workspace::find(&directories)?;
@@ -238,17 +260,17 @@ impl Job<'_> {
             return Err(usage("a restore of this backup was begun here: there is no other plan than to go on with it"));
         }
         let total = restore.total();
-        let (fetcher, watcher) = self.watch(total);
+        let (fetcher, follow) = self.follow(total);
         let outcome =
             restore.run(Arc::clone(&self.store), &fetcher, self.config.parallel, options.cassandra_is_stopped).await;
-        watcher.end();
+        follow.end();
         let journal = outcome?;
         let document = PlacedDocument::of(&journal, resumes, self.store.to_string(), watch.seconds());
         output::result(self.global, &document, || placed(&document))?;
-        Ok(self::outcome(Some(&journal.done)))
+        Ok(Ended { backup_id: journal.request.backup_id.clone(), outcome: self::outcome(Some(&journal.done)) })
     }
 
-    fn show(&self, plan: &NodePlan, manifest: &Manifest) -> anyhow::Result<Outcome> {
+    fn show(&self, plan: &NodePlan, manifest: &Manifest) -> anyhow::Result<Ended> {
         let is_replaced = self.options.replace;
         let document = PlanDocument {
             dry_run: true,
@@ -268,36 +290,50 @@ impl Job<'_> {
         };
         output::result(self.global, &document, || planned(&document))?;
         plan.refuse_full()?;
-        Ok(Outcome::Done)
+        Ok(Ended { backup_id: plan.backup_id.clone(), outcome: Outcome::Done })
     }
 
     /// A fetcher, and somebody who shows how far it is.
-    fn watch(&self, total: Amount) -> (Fetcher, Watcher) {
+    fn follow(&self, total: Amount) -> (Fetcher, Follow) {
         let fetcher = Fetcher::new(Arc::clone(&self.store));
-        let bar = output::progress(self.global, "restore");
-        bar.set_length(total.bytes);
-        let (bytes, files, shown) = (fetcher.progress.clone(), fetcher.files.clone(), bar.clone());
-        let task = tokio::spawn(async move {
-            loop {
-                shown.set_position(bytes.load(Ordering::Relaxed));
-                shown.set_message(format!("restore {}/{} files", files.load(Ordering::Relaxed), total.files));
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        });
-        (fetcher, Watcher { task, bar })
+        let follow = Follow::start(self.global, &fetcher, total, self.options.heartbeat_file.clone());
+        (fetcher, follow)
     }
 }
 
-struct Watcher {
-    task: tokio::task::JoinHandle<()>,
-    bar: indicatif::ProgressBar,
+/// How a restore ended.
+struct Ended {
+    backup_id: String,
+    outcome: Outcome,
 }
 
-impl Watcher {
-    fn end(self) {
-        self.task.abort();
-        self.bar.finish_and_clear();
+#[derive(Serialize)]
+struct DoneFile<'a> {
+    time: String,
+    outcome: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Findings => "findings",
     }
+}
+
+/// The operator's own command after a restore.
+fn run_hook(command: &str, ended: &Ended) -> anyhow::Result<()> {
+    let status = std::process::Command::new("sh")
+        .args(["-c", command])
+        .env("HELENUS_BACKUP_ID", &ended.backup_id)
+        .env("HELENUS_OUTCOME", word(ended.outcome))
+        .status()
+        .with_context(|| format!("--hook `{command}` cannot be started; the restore itself is complete"))?;
+    anyhow::ensure!(status.success(), "--hook `{command}` ended with {status}; the restore itself is complete");
+    Ok(())
 }
 
 /// `--finish` and `--abort`.

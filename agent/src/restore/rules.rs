@@ -103,3 +103,100 @@ pub fn choose<'a>(
     }
     Ok(chosen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selection::SelectionText;
+
+    const HOST: Uuid = Uuid::from_u128(7);
+
+    fn manifest() -> Manifest {
+        let amount = serde_json::json!({"sstables": 1, "files": 1, "bytes": 1, "stored_bytes": 1});
+        let tables: Vec<_> = [
+            ("shop", "orders"),
+            ("system", "batches"),
+            ("system", "local"),
+            ("system", "paxos"),
+            ("system", "peers_v2"),
+            ("system_auth", "roles"),
+            ("system_schema", "tables"),
+        ]
+        .map(|(keyspace, table)| {
+            let directory = format!("{table}-{}", "0".repeat(32));
+            serde_json::json!({
+                "keyspace": keyspace, "table": table, "directory": directory, "part": "0".repeat(32),
+                "amount": amount, "added": amount
+            })
+        })
+        .to_vec();
+        serde_json::from_value(serde_json::json!({
+            "format": 1, "backup_id": "20261121T010203.456Z-1a2b3c4d",
+            "facts": {"kind": "full", "sstables": 7, "bytes": 7, "new_bytes": 7},
+            "epoch": 0, "cluster": "c", "host_id": HOST,
+            "node": {"hostname": "h", "host_id_evidence": "given", "data_directories": [], "sstable_versions": []},
+            "helenus_version": "0", "started": "2026-11-21T01:02:03Z", "finished": "2026-11-21T01:02:03Z",
+            "selection": {"keyspaces": [], "tables": [], "exclude": []}, "based_on": null,
+            "added": amount, "total": amount, "tables": tables, "dropped": [], "damaged": [], "notices": [],
+            "not_covered": []
+        }))
+        .expect("a manifest")
+    }
+
+    /// What is taken with these `--keyspace` and `--rename`, `!` before what is emptied; or a word of the refusal.
+    #[track_caller]
+    fn check(keyspaces: &[&str], renames: &[&str], onto: Onto, expected: Result<&[&str], &str>) {
+        let owned = |list: &[&str]| -> Vec<String> { list.iter().map(ToString::to_string).collect() };
+        let text = SelectionText { keyspaces: owned(keyspaces), ..SelectionText::default() };
+        let selection = Selection::parse(text).expect("a selection");
+        let renames = Renames::parse(&owned(renames)).expect("renames");
+        let manifest = manifest();
+        let found = choose(&manifest, &selection, &renames, onto).map(|chosen| {
+            let name = |entry: &&TableEntry| format!("{}.{}", entry.keyspace, entry.table);
+            let emptied = chosen.emptied.iter().map(|entry| format!("!{}", name(entry)));
+            chosen.tables.iter().map(name).chain(emptied).collect::<Vec<_>>()
+        });
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err(error), Err(word)) => assert!(error.to_string().contains(word), "{error}"),
+            (found, expected) => panic!("expected {expected:?}, got {found:?}"),
+        }
+    }
+
+    #[test]
+    fn who_the_node_is() {
+        let node = |host_id, replace| Onto::Node { host_id, replace };
+        let all = [
+            "shop.orders",
+            "system.local",
+            "system.paxos",
+            "system.peers_v2",
+            "system_auth.roles",
+            "system_schema.tables",
+            "!system.batches",
+        ];
+        let foreign = ["shop.orders", "system.paxos", "system_auth.roles", "system_schema.tables", "!system.batches"];
+        check(&[], &[], Onto::Directory, Ok(&all));
+        check(&[], &[], node(Some(HOST), false), Ok(&all));
+        check(&[], &[], node(Some(Uuid::from_u128(8)), true), Ok(&all));
+        check(&[], &[], node(None, true), Ok(&all));
+        check(&[], &[], node(Some(Uuid::from_u128(8)), false), Ok(&foreign));
+        check(&[], &[], node(None, false), Err("pass --replace if that node"));
+    }
+
+    #[test]
+    fn system_keyspaces_are_taken_if_named() {
+        let node = Onto::Node { host_id: None, replace: false };
+        check(&["shop"], &[], node, Ok(&["shop.orders"]));
+        check(&["*"], &[], node, Ok(&["shop.orders"]));
+        check(&["system_auth"], &[], node, Ok(&["system_auth.roles"]));
+        check(
+            &["system"],
+            &[],
+            Onto::Directory,
+            Ok(&["system.batches", "system.local", "system.paxos", "system.peers_v2"]),
+        );
+        check(&[], &["shop=kiosk"], node, Ok(&["shop.orders"]));
+        check(&["system_auth"], &["shop=kiosk"], node, Err("no such table is restored"));
+    }
+}

@@ -198,9 +198,8 @@ fn an_object_is_missing() {
     let agent = &changed.small.agent;
     let objects = files_below(&changed.small.repository.root.join("data")).expect("objects");
     let of = |prefix: &str| -> Vec<&PathBuf> {
-        let is_of = |path: &&PathBuf| {
-            path.to_string_lossy().contains(&format!("/visits-")) && path.to_string_lossy().contains(prefix)
-        };
+        let is_of =
+            |path: &&PathBuf| path.to_string_lossy().contains("/visits-") && path.to_string_lossy().contains(prefix);
         objects.iter().filter(is_of).collect()
     };
     // The node has it, and the repository not any more.
