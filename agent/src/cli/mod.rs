@@ -4,6 +4,7 @@ mod backup;
 mod config;
 mod demo;
 mod doctor;
+mod export;
 mod follow;
 mod list;
 mod output;
@@ -63,6 +64,8 @@ enum Command {
     Verify(verify::Options),
     /// Restore a backup: into a directory from which Cassandra starts, or into a stopped node
     Restore(restore::Options),
+    /// Write a backup as a tar to standard output
+    Export(export::Options),
     /// Look at SSTable files: verify checksums, show metadata
     Sstable(sstable::Options),
     /// Try everything that a backup needs on this node, and say what is missing
@@ -204,6 +207,7 @@ async fn run(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Show(options) => show::run(global, &config, options).await,
         Command::Verify(options) => verify::run(global, &config, options).await,
         Command::Restore(options) => restore::run(global, &config, options).await,
+        Command::Export(options) => export::run(global, &config, options).await,
         Command::Sstable(options) => sstable::run(global, options),
         Command::Doctor(options) => doctor::run(global, &config, options).await,
         Command::Config(_) | Command::Demo(_) => Ok(Outcome::Done),

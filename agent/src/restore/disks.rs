@@ -35,11 +35,14 @@ pub struct Disks {
 impl Disks {
     /// Looks at the data directories; `backup_count` is how many the node of the backup had.
     pub fn look(data_directories: &[PathBuf], backup_count: usize) -> anyhow::Result<Self> {
-        let look = |path: &PathBuf| -> anyhow::Result<Disk> {
+        let mut disks = Vec::<Disk>::new();
+        for path in data_directories {
             let device = Dir::open(path)?.stat()?.device;
-            Ok(Disk { path: path.clone(), needed: 0, free: free_bytes(path)?, device })
-        };
-        let disks = data_directories.iter().map(look).collect::<anyhow::Result<Vec<_>>>()?;
+            // One look at each file system: others write to it, and two looks would make one directory seem better.
+            let known = disks.iter().find(|disk| disk.device == device).map(|disk| disk.free);
+            let free = known.map_or_else(|| free_bytes(path), Ok)?;
+            disks.push(Disk { path: path.clone(), needed: 0, free, device });
+        }
         Ok(Self { by_index: disks.len() == backup_count, disks })
     }
 

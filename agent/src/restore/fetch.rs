@@ -18,7 +18,7 @@ use crate::pack::unpack::{Decoder, Wrong, member};
 use crate::store::{self, ObjectKey, Span, Store};
 
 /// A tar holds what an inspection may hold, and headers; nothing that we wrote is longer.
-const TAR_BYTES_MAX: u64 = HELD_TOTAL_BYTES_MAX + (4 << 20);
+pub const TAR_BYTES_MAX: u64 = HELD_TOTAL_BYTES_MAX + (4 << 20);
 
 /// Reads the objects of SSTables.
 #[derive(Debug, Clone)]

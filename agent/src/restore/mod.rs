@@ -12,6 +12,7 @@ pub mod abort;
 pub mod aside;
 pub mod columns;
 pub mod disks;
+pub mod export;
 pub mod fetch;
 pub mod finish;
 pub mod in_place;

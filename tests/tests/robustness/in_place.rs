@@ -361,3 +361,62 @@ fn one_at_a_time() {
     expect(agent, 0, &changed.command(&["--abort"]));
     assert_same(&changed.before, &files(&changed.small), "aborted");
 }
+
+/// Those who do not sit at the terminal: files that say how far it is and how it ended, and a command after it.
+#[test]
+fn who_waits_for_it() {
+    let changed = Changed::new();
+    let (small, agent) = (&changed.small, &changed.small.agent);
+    let path = |name: &str| small.work.path().join(name);
+    let read =
+        |name: &str| -> Value { serde_json::from_slice(&fs::read(path(name)).expect("the file")).expect("a document") };
+    let watched = |hook: &str| {
+        let files = args!["--heartbeat-file", path("heartbeat"), "--done-file", path("done"), "--hook", hook];
+        [changed.restore(), files.to_vec()].concat()
+    };
+    let hook = format!("echo $HELENUS_OUTCOME $HELENUS_BACKUP_ID > {}", path("hook").display());
+    expect(agent, 0, &watched(&hook));
+    let heartbeat = read("heartbeat");
+    assert!(heartbeat["bytes_total"].as_u64() > Some(0) && heartbeat["files_total"].as_u64() > Some(0), "{heartbeat}");
+    let done = read("done");
+    assert_eq!(done["outcome"], "done", "{done}");
+    let told = fs::read_to_string(path("hook")).expect("the hook's file");
+    assert_eq!(told.trim(), format!("done {}", done["backup_id"].as_str().expect("an id")));
+    let output = expect(agent, 1, &watched("exit 7"));
+    assert!(output.stderr.contains("exit 7") && output.stderr.contains("the restore itself is complete"), "{output}");
+    assert_eq!(read("done")["outcome"], "failed");
+}
+
+/// A backup as a tar has the files that a restore has, and the tools of everybody read it.
+#[test]
+fn as_a_tar() {
+    let changed = Changed::new();
+    let small = &changed.small;
+    let expected: BTreeMap<PathBuf, Vec<u8>> =
+        live(&changed.backed_up).into_iter().map(|(path, bytes)| (path.iter().skip(1).collect(), bytes)).collect();
+    for format in ["tar", "tar.gz", "tar.zst"] {
+        let script = "set -o pipefail; mkdir \"$0\"; \"$@\" | tar x -C \"$0\" $DECODE";
+        let target = small.work.path().join(format);
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script]).arg(&target).arg(crate::node::PROGRAM);
+        command.args(["export", "latest", "--format", format, "--repository"]).arg(&small.repository.root);
+        command.arg("--config").arg(small.work.path().join("agent/helenus.toml"));
+        command.env(
+            "DECODE",
+            match format {
+                "tar" => "",
+                "tar.gz" => "--gzip",
+                _ => "--zstd",
+            },
+        );
+        let output = helenus_tests::process::run(&mut command, std::time::Duration::from_secs(60)).expect("it ends");
+        assert!(output.success(), "{format}: {output}");
+        assert!(output.stderr.contains("every byte proven"), "{format}: {output}");
+        assert_same(&expected, &contents(&target).expect("files"), format);
+    }
+    let objects = files_below(&small.repository.root.join("data")).expect("objects");
+    fs::remove_file(&objects[objects.len() / 2]).expect("removed");
+    let output = small.agent.run(&args!["export", "latest", "--repository", small.repository.root]).expect("it ends");
+    assert_eq!(output.code(), Some(1), "{output}");
+    assert!(output.stderr.contains("no such object"), "{output}");
+}
