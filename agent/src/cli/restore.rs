@@ -251,7 +251,7 @@ impl Job<'_> {
                 let catalog = Catalog::of(self.store.as_ref());
                 let plan = NodePlan::make(catalog, &scope, &target, options.replace).await?;
                 if options.dry_run {
-                    return self.show(&plan, &manifest);
+                    return self.show(&plan);
                 }
                 (InPlace::begin(&plan, request)?, false)
             }
@@ -270,8 +270,7 @@ impl Job<'_> {
         Ok(Ended { backup_id: journal.request.backup_id.clone(), outcome: self::outcome(Some(&journal.done)) })
     }
 
-    fn show(&self, plan: &NodePlan, manifest: &Manifest) -> anyhow::Result<Ended> {
-        let is_replaced = self.options.replace;
+    fn show(&self, plan: &NodePlan) -> anyhow::Result<Ended> {
         let document = PlanDocument {
             dry_run: true,
             repository: self.store.to_string(),
@@ -285,7 +284,7 @@ impl Job<'_> {
                     amount: planned.amount,
                 })
                 .collect(),
-            steps: node_steps(plan, is_replaced.then(|| manifest.node_name().to_string())),
+            steps: node_steps(plan),
             plan,
         };
         output::result(self.global, &document, || planned(&document))?;
@@ -483,9 +482,9 @@ struct PlanDocument<'a> {
     plan: &'a NodePlan,
 }
 
-fn node_steps(plan: &NodePlan, becomes: Option<String>) -> Vec<String> {
+fn node_steps(plan: &NodePlan) -> Vec<String> {
     let missing = plan.total.files.saturating_sub(plan.reusable.files);
-    let mut steps = vec![
+    vec![
         format!(
             "fetch {}; prove and take {} that the node seems to have",
             output::count(missing, "file"),
@@ -494,12 +493,8 @@ fn node_steps(plan: &NodePlan, becomes: Option<String>) -> Vec<String> {
         format!("move the files of {} aside, and the new ones into their place", {
             output::count(plan.tables.len() as u64, "table")
         }),
-    ];
-    if let Some(node) = becomes {
-        steps.push(format!("this node becomes {node}: the old one must never run again beside it"));
-    }
-    steps.push(NEXT.to_owned());
-    steps
+        NEXT.to_owned(),
+    ]
 }
 
 const NEXT: &str = "then, by you: start Cassandra and look; `helenus restore --finish` removes the old files, `helenus restore \

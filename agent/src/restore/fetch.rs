@@ -38,7 +38,8 @@ pub struct Target<'a> {
     pub table: &'a Path,
     /// Files of a node that may be the same.
     pub local: Option<&'a Local>,
-    /// The directory whose owner and permissions the files get; without it, they have those of the old node.
+    /// The directory whose owner and permissions the files get, on the same file system; without it, they have those of
+    /// the old node.
     pub like: Option<&'a FileStat>,
 }
 
@@ -168,26 +169,28 @@ fn there(sstable: &StoredSSTable, file: &StoredFile, to: Target<'_>) -> Result<O
     if reuse::is_equal(&path, file).unwrap_or(false) {
         return Ok(Some(How::Kept));
     }
-    let (Some(local), Some(device)) = (to.local, device_of(&path)) else { return Ok(None) };
-    let Some(found) = local.find(sstable, file, device) else { return Ok(None) };
+    let (Some(local), Some(like)) = (to.local, to.like) else { return Ok(None) };
+    let Some(found) = local.find(sstable, file, like.device) else { return Ok(None) };
     if file.component == APPENDED {
         let mut bytes = Vec::new();
         std::fs::File::open(found)?.take(file.length).read_to_end(&mut bytes)?;
         write(sstable, file, Some(to), |target| Ok(target.write_all(&bytes)?))?;
         return Ok(Some(How::Reused));
     }
-    // Under another name first: what an earlier run left under the final one may be anything.
-    let temporary = temporary(&path);
-    unlink_if_there(&temporary)?;
-    match fs::link(found, &temporary) {
-        Ok(()) => {}
+    let linked = match fs::link(found, &path) {
+        // What an earlier run left there before the power went is not the file.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::unlink(&path)?;
+            fs::link(found, &path)
+        }
+        linked => linked,
+    };
+    match linked {
+        Ok(()) => Ok(Some(How::Reused)),
         // The kernel links only what one may write to, and a file has so many names at most. Then it is fetched.
-        Err(error) if is_refused(&error) => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) if is_refused(&error) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    // Renaming one name of a file to another of the same file does nothing, and leaves both.
-    fs::settle(&temporary, &path)?;
-    Ok(Some(How::Reused))
 }
 
 fn unlink_if_there(path: &Path) -> fs::Result<()> {
@@ -207,10 +210,6 @@ pub fn remove(sstable: &StoredSSTable, file: &StoredFile, table: &Path) -> fs::R
 fn is_refused(error: &fs::Error) -> bool {
     use std::io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks};
     matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks)
-}
-
-fn device_of(path: &Path) -> Option<u64> {
-    Some(fs::Dir::open(path.parent()?).ok()?.stat().ok()?.device)
 }
 
 fn temporary(path: &Path) -> PathBuf {

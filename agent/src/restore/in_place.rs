@@ -3,6 +3,7 @@
 //! What was there waits below `old/` until [`finish`](super::finish) or [`abort`](super::abort) decides. The stages, and
 //! what is done after a crash in each, are in [`journal`](super::journal).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,11 +165,14 @@ impl InPlace {
             let local = workspace.places().map(|place| (place, workspace.live(place, table)));
             let local = Arc::new(Local::list(local)?);
             let like = workspace.places().map(|place| self.like(place, table)).collect::<anyhow::Result<Vec<_>>>()?;
+            let mut made = BTreeSet::new();
             for (sstable, place) in part.sstables.into_iter().zip(&table.places) {
                 let Some(place) = *place else { continue };
                 let directory = workspace.shelf(Shelf::New, place, table);
                 let index = sstable.index.as_ref().map_or(directory.clone(), |index| directory.join(index));
-                fs::create_dirs(&index)?;
+                if made.insert(index.clone()) {
+                    fs::create_dirs(&index)?;
+                }
                 while running.len() >= parallel {
                     joined(&mut done, running.join_next().await)?;
                 }

@@ -16,7 +16,7 @@ use super::resolve;
 use super::reuse::{self, Local};
 use super::rules::{self, Onto, is_system};
 use crate::catalog::Catalog;
-use crate::manifest::model::{Amount, Part, TableEntry};
+use crate::manifest::model::{Amount, Part, TableEntry, is_index_directory};
 use crate::node;
 use crate::node::dropped::SchemaIds;
 use crate::node::tables::{self, Table};
@@ -256,7 +256,7 @@ impl NodePlan {
             let is_meant = !is_system(&table.keyspace)
                 && scope.selection.includes(&table.keyspace, &table.directory.table)
                 && !known.contains(&(table.keyspace.clone(), directory.clone()));
-            if is_meant {
+            if is_meant && has_files(table) {
                 self.notes.push(format!("{table} ({directory}) is not in the backup: its files are moved aside"));
                 self.empty(&table.keyspace, &directory);
             }
@@ -269,6 +269,15 @@ impl NodePlan {
             self.disks.iter().map(|disk| (disk.path.clone(), disk.needed)).unzip();
         refuse_full(&paths, &needed)
     }
+}
+
+/// True if there is something to be moved aside.
+fn has_files(table: &Table) -> bool {
+    let mut entries = table.places.iter().flat_map(|place| std::fs::read_dir(&place.path)).flatten().flatten();
+    entries.any(|entry| {
+        let is_index = entry.file_name().to_str().is_some_and(is_index_directory);
+        is_index || entry.file_type().is_ok_and(|kind| !kind.is_dir())
+    })
 }
 
 /// Files are moved by renaming them, which ends at the border of a file system; and a link leads nobody knows where.

@@ -95,6 +95,15 @@ pub fn choose<'a>(
             manifest.host_id
         ));
     }
+    let takes_identity = chosen.tables.iter().any(|entry| entry.keyspace == "system" && entry.table == "local");
+    if let Onto::Node { host_id, replace: true } = onto
+        && host_id != Some(manifest.host_id)
+        && takes_identity
+    {
+        chosen
+            .notes
+            .push(format!("this node becomes {}: the old one must never run again beside it", manifest.node_name()));
+    }
     if unnamed {
         chosen.notes.push("Cassandra's own keyspaces (system*) are left out: they are restored if named".to_owned());
     }
