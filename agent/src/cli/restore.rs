@@ -138,14 +138,15 @@ struct Chosen {
 }
 
 impl Job<'_> {
-    /// Finds the backup. In place, that of the node itself is meant unless another one is named.
+    /// Finds the backup. The newest one, in place, is that of the node itself unless another node is named.
     async fn choose(&self, own: Option<uuid::Uuid>) -> anyhow::Result<Chosen> {
         let Options { backup, before, node, selection, rename, include_damaged, replace, .. } = self.options;
         let selection = selection.parse(&SelectionText::default())?;
         let renames = Renames::parse(rename)?;
         let catalog = Catalog::of(self.store.as_ref());
         let mut wanted = Wanted { cluster: node.identity.cluster.clone(), host_id: node.identity.host_id };
-        if wanted.cluster.is_none() && wanted.host_id.is_none() && !replace {
+        let is_newest = before.is_some() || backup.as_deref() == Some("latest");
+        if is_newest && wanted.cluster.is_none() && wanted.host_id.is_none() && !replace {
             let has_own = catalog.backups().await?.iter().any(|entry| Some(entry.node.host_id) == own);
             wanted.host_id = own.filter(|_| has_own);
         }
@@ -154,7 +155,7 @@ impl Job<'_> {
             (None, Some(backup)) => catalog.find(backup, &wanted).await?,
             (None, None) => return Err(usage("name a backup, or a moment with --before")),
         };
-        if backup.as_deref() == Some("latest") || before.is_some() {
+        if is_newest {
             self.note_selected(catalog, &found).await?;
         }
         let manifest = catalog

@@ -284,7 +284,14 @@ fn has_files(table: &Table) -> bool {
 fn refuse_elsewhere(base: &Path, table: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let device = base.metadata().with_context(|| base.display().to_string())?.dev();
-    for level in table.ancestors().take_while(|level| *level != base) {
+    let mut levels: Vec<PathBuf> = table.ancestors().take_while(|level| *level != base).map(Path::to_owned).collect();
+    for entry in std::fs::read_dir(table).into_iter().flatten() {
+        let entry = entry.with_context(|| table.display().to_string())?;
+        if entry.file_name().to_str().is_some_and(is_index_directory) {
+            levels.push(entry.path());
+        }
+    }
+    for level in levels {
         match level.symlink_metadata() {
             Ok(metadata) if metadata.is_symlink() => bail!(
                 "{}: a symbolic link, and a restore follows none: exclude the table, or put the directory in the place of \

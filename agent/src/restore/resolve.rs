@@ -40,3 +40,42 @@ pub fn directory(
         names.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use helenus_sstable::directory::TableDirectory;
+
+    use super::*;
+
+    /// Ids of tables that were created one after the other, and one that somebody chose.
+    const OLD: &str = "orders-5a1c395e0b0e11ee8c990242ac120002";
+    const NEW: &str = "orders-5a1c395e0b0e11ef8c990242ac120002";
+    const CHOSEN: &str = "orders-0f0f0f0f00000000000000000000000a";
+
+    #[track_caller]
+    fn check(directories: &[&str], preferred: &str, expected: Result<Option<&str>, &str>) {
+        let table = |name: &&str| Table {
+            keyspace: "shop".to_owned(),
+            directory: TableDirectory::parse(name).expect("a directory"),
+            places: Vec::new(),
+        };
+        let tables: Vec<Table> = directories.iter().map(table).collect();
+        let found = directory(&tables, &SchemaIds::read(&[]), "shop", "orders", preferred);
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found.as_deref(), expected),
+            (Err(error), Err(word)) => assert!(error.to_string().contains(word), "{error}"),
+            (found, expected) => panic!("expected {expected:?}, got {found:?}"),
+        }
+    }
+
+    #[test]
+    fn the_newest_is_the_one_that_exists() {
+        check(&[], OLD, Ok(None));
+        check(&[OLD], OLD, Ok(Some(OLD)));
+        check(&[NEW], OLD, Ok(Some(NEW)));
+        check(&[OLD, NEW], OLD, Ok(Some(NEW)));
+        check(&[OLD, CHOSEN], CHOSEN, Ok(Some(CHOSEN)));
+        check(&[OLD, CHOSEN], NEW, Err("move away those of dropped tables"));
+        check(&["items-5a1c395e0b0e11ee8c990242ac120002"], OLD, Ok(None));
+    }
+}

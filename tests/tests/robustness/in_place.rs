@@ -333,6 +333,10 @@ fn refused_before_anything_is_changed() {
     assert!(output.stderr.contains("a symbolic link, and a restore follows none"), "{output}");
     fs::remove_file(&visits).expect("removed");
     fs::rename(&moved, &visits).expect("moved back");
+    std::os::unix::fs::symlink(&moved, visits.join(".by_day")).expect("linked");
+    let output = expect(agent, 1, &changed.restore());
+    assert!(output.stderr.contains(".by_day: a symbolic link, and a restore follows none"), "{output}");
+    fs::remove_file(visits.join(".by_day")).expect("removed");
 
     expect(agent, 2, &[changed.restore(), args!["--before", "20200101000000"].to_vec()].concat());
     let mut early = changed.command(&["--before", "20200101000000", "--in-place", "--replace", "--repository"]);
