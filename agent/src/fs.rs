@@ -465,6 +465,11 @@ fn give(file: impl AsFd, owner: &FileStat) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
 }
 
+/// Gives an open file to `owner`, as [`Dir::give_to`] does. `path` is for the message.
+pub fn give_file(file: &File, owner: &FileStat, path: &Path) -> Result<()> {
+    give(file, owner).map_err(|error| Error::new("changing the owner", path, error))
+}
+
 /// Gives a directory and all that is below it to `owner`, as [`Dir::give_to`] does.
 pub fn give_tree(path: &Path, owner: &FileStat) -> Result<()> {
     let dir = Dir::open(path)?;
@@ -520,6 +525,15 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     written?;
     directory.sync()
+}
+
+/// Writes a small file in place of whatever has its name, for files that are synced together later: a crash before that
+/// leaves the old or the new one, or none.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("helenus-part");
+    let file = create(&temporary)?;
+    write_all_at(&file, bytes, 0, path)?;
+    settle(&temporary, path)
 }
 
 /// Creates `path` and what is missing above it, and makes each new entry durable. One that exists is left as it is.

@@ -84,6 +84,17 @@ impl Selection {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
+    /// True if only what was named is meant.
+    pub fn has_inclusions(&self) -> bool {
+        !self.include.is_empty()
+    }
+
+    /// True if an inclusion names one of Cassandra's own keyspaces: `system*` does, `*` does not.
+    pub fn names(&self, keyspace: &str) -> bool {
+        let names = |pattern: &Pattern| pattern.keyspace.glob().glob().starts_with("system");
+        self.include.iter().any(|pattern| names(pattern) && pattern.keyspace.is_match(keyspace))
+    }
+
     /// The selection as the user wrote it.
     pub fn text(&self) -> &SelectionText {
         &self.text
@@ -125,6 +136,16 @@ mod tests {
         check(&[], &["shop.orders"], &["shop"], ("shop", "orders"), false);
         check(&[], &[], &["system*"], ("system_schema", "tables"), false);
         check(&["Shop"], &[], &[], ("shop", "orders"), false);
+    }
+
+    #[test]
+    fn system_keyspaces_want_their_name() {
+        for (keyspace, expected) in [("*", false), ("{system,shop}", false), ("system*", true), ("system_auth", false)]
+        {
+            let text = SelectionText { keyspaces: vec![keyspace.to_owned()], ..Default::default() };
+            let selection = Selection::parse(text).expect("a valid selection");
+            assert_eq!(selection.names("system"), expected, "{keyspace}");
+        }
     }
 
     #[test]

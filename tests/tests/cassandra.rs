@@ -49,6 +49,9 @@ const FLAVOURS: &[Flavour] = &[
 /// Backups under load, over the flavours named here: 200 in total.
 const UNDER_LOAD: &[(&str, u64)] = &[("4.0", 60), ("4.1", 40), ("5.0_big", 40), ("5.0_bti", 60)];
 
+/// Restores into the node itself, over the flavours named here.
+const IN_PLACE: &[&str] = &["4.0", "4.1_uuid", "5.0_compatible", "5.0_bti"];
+
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -57,6 +60,11 @@ fn main() {
     for flavour in FLAVOURS {
         trials.push(trial(format!("what_was_written_comes_back::{}", flavour.name), missing.as_deref(), move || {
             what_was_written_comes_back(flavour)
+        }));
+    }
+    for name in IN_PLACE {
+        trials.push(trial(format!("restored_in_place::{name}"), missing.as_deref(), move || {
+            restored_in_place(FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?)
         }));
     }
     for (name, backups) in UNDER_LOAD {
@@ -159,6 +167,101 @@ fn what_was_written_comes_back(flavour: &'static Flavour) -> anyhow::Result<()> 
     node.nodetool(&["compact", "shop", "orders", "readings"])?;
     let errors = errors_in_log(node.dir())?;
     ensure!(errors.is_empty(), "the restored node complains:\n{}", errors.join("\n"));
+    node.stop()
+}
+
+/// A restore into a node that has gone on: its rows are those of the backup again, and after an abort those of before; a
+/// table comes back under another name beside what it has become.
+fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
+    let story = Story::begin(flavour)?;
+    let (agent, repository) = (&story.agent, &story.repository.root);
+    let (node, cql) = story.start()?;
+    schema::fill(&node, &cql)?;
+    cql.execute("CREATE KEYSPACE place WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")?;
+    cql.execute("CREATE TYPE place.size (width int, height int)")?;
+    for table in ["kept", "copy", "other"] {
+        let id = if table == "other" { "text" } else { "int" };
+        let columns = format!("id {id} PRIMARY KEY, note text, sizes list<frozen<size>>");
+        cql.execute(&format!("CREATE TABLE place.{table} ({columns})"))?;
+    }
+    let insert = |from: i32, to: i32, note: &str| {
+        cql.execute_all((from..to).map(|id| {
+            format!(
+                "INSERT INTO place.kept (id, note, sizes) VALUES ({id}, '{note} {id}', [{{width: {id}, height: 1}}])"
+            )
+        }))
+    };
+    insert(0, 500, "first")?;
+    cql.execute("INSERT INTO place.other (id, note) VALUES ('x', 'y')")?;
+    node.nodetool(&["flush"])?;
+    let before = (schema::dump(&cql, flavour.version)?, cql.dump("place.kept")?);
+    agent.backup(&args!["backup", "--cassandra-yaml", node.yaml(), "--repository", repository])?;
+
+    insert(400, 900, "second")?;
+    cql.execute("TRUNCATE shop.orders")?;
+    cql.execute("CREATE TABLE place.later (id int PRIMARY KEY)")?;
+    cql.execute("INSERT INTO place.later (id) VALUES (1)")?;
+    node.nodetool(&["flush"])?;
+    node.nodetool(&["compact", "place"])?;
+    let changed = (schema::dump(&cql, flavour.version)?, cql.dump("place.kept")?, cql.dump("place.later")?);
+    let restore = args!["restore", "latest", "--in-place", "--cassandra-yaml", node.yaml(), "--repository", repository];
+    let abort = args!["restore", "--abort", "--cassandra-yaml", node.yaml()];
+    let running = agent.expect(1, &restore)?;
+    ensure!(running.stderr.contains("stop it first"), "a running node: {running}");
+    let restart = |cql: Cql, node: Node, between: &dyn Fn() -> anyhow::Result<()>| {
+        drop(cql);
+        let (dir, address) = (node.dir().to_owned(), node.address());
+        node.stop()?;
+        between()?;
+        let node = Node::start(flavour.version, &dir, Options { address: Some(address), ..story.options() })?;
+        let cql = Cql::connect(&node)?;
+        let errors = errors_in_log(node.dir())?;
+        ensure!(errors.is_empty(), "the node complains:\n{}", errors.join("\n"));
+        anyhow::Ok((node, cql))
+    };
+
+    let (node, cql) = restart(cql, node, &|| {
+        let done = agent.json(&restore)?;
+        ensure!(done["reused"]["files"].as_u64() > Some(0), "nothing was reused: {done}");
+        ensure!(done["notes"].to_string().contains("place.later"), "place.later is not named: {done}");
+        Ok(())
+    })?;
+    let after = (schema::dump(&cql, flavour.version)?, cql.dump("place.kept")?);
+    if let Some(difference) = schema::difference(&before.0, &after.0) {
+        bail!("{difference}");
+    }
+    ensure!(after.1 == before.1, "place.kept is not what it was");
+    ensure!(cql.rows("SELECT * FROM place.later").is_err(), "a table that the backup has not is there");
+    cql.execute("INSERT INTO place.kept (id, note) VALUES (1000, 'after the restore')")?;
+
+    let (node, cql) = restart(cql, node, &|| agent.expect(0, &abort).map(drop))?;
+    let after = (schema::dump(&cql, flavour.version)?, cql.dump("place.kept")?, cql.dump("place.later")?);
+    if let Some(difference) = schema::difference(&changed.0, &after.0) {
+        bail!("after the abort: {difference}");
+    }
+    ensure!(after.1 == changed.1 && after.2 == changed.2, "place is not what it was before the restore");
+
+    let rename = |to: &str| [restore.as_slice(), &args!["--rename", format!("place.kept=place.{to}")]].concat();
+    let (node, cql) = restart(cql, node, &|| {
+        let refused = agent.expect(1, &rename("other"))?;
+        ensure!(refused.stderr.contains("place.kept cannot become place.other: the partition key"), "{refused}");
+        agent.expect(0, &abort)?;
+        agent.expect(0, &rename("copy")).map(drop)
+    })?;
+    ensure!(cql.dump("place.copy")? == before.1, "place.copy is not what place.kept was");
+    ensure!(cql.dump("place.kept")? == changed.1, "place.kept is not what it has become");
+    node.nodetool(&["compact", "place", "copy"])?;
+    let finish = args!["restore", "--finish", "--cassandra-yaml", node.yaml()];
+    cql.execute("INSERT INTO place.copy (id, note) VALUES (1001, 'after the restore')")?;
+    node.nodetool(&["flush", "place"])?;
+    let finished = agent.json(&finish)?;
+    eprintln!("{}: {finished}", flavour.name);
+    for data_dir in node.data_dirs() {
+        for entry in fs::read_dir(data_dir)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            ensure!(!name.starts_with(".helenus-restore"), "{name} is left");
+        }
+    }
     node.stop()
 }
 

@@ -4,6 +4,7 @@ pub mod repository;
 
 use anyhow::{Context, bail};
 use futures::TryStreamExt;
+use jiff::Timestamp;
 
 use crate::error::usage;
 use crate::manifest::codec::{self, MAX_DOCUMENT_BYTES};
@@ -65,26 +66,50 @@ impl<'a> Catalog<'a> {
 
     /// The backup that a user means by an id or `latest`; of all nodes if no node is named.
     pub async fn find(&self, backup: &str, wanted: &Wanted) -> anyhow::Result<Entry> {
-        let entries: Vec<Entry> =
-            self.backups().await?.into_iter().filter(|entry| wanted.matches(&entry.node)).collect();
-        if entries.is_empty() {
-            bail!("{}: no backup of {wanted}", self.store);
-        }
+        let entries = self.wanted(wanted).await?;
         if backup == "latest" {
-            let node = &entries[0].node;
-            if let Some(other) = entries.iter().find(|entry| entry.node != *node) {
-                return Err(usage(format!(
-                    "latest of which node? The repository has backups of {node} and {}: pass --cluster and --host-id",
-                    other.node
-                )));
-            }
-            return entries.into_iter().next_back().context("the list is not empty");
+            return self.newest("latest", entries);
         }
         let id: BackupId = backup.parse().map_err(|error| usage(format!("{error}, nor `latest`")))?;
         entries
             .into_iter()
             .find(|entry| entry.id == id)
             .with_context(|| format!("{}: no backup {id} of {wanted}; `helenus list` shows what there is", self.store))
+    }
+
+    /// The newest backup that began at or before a moment.
+    pub async fn find_before(&self, moment: Timestamp, wanted: &Wanted) -> anyhow::Result<Entry> {
+        let entries = self.wanted(wanted).await?;
+        let oldest = entries.first().map(|entry| entry.id.to_string()).unwrap_or_default();
+        let before: Vec<Entry> = entries.into_iter().filter(|entry| entry.id.began_by(moment)).collect();
+        if before.is_empty() {
+            bail!(
+                "{}: no backup of {wanted} at or before {}; the oldest is {oldest}",
+                self.store,
+                crate::time::rfc3339(moment)
+            );
+        }
+        self.newest("the newest", before)
+    }
+
+    async fn wanted(&self, wanted: &Wanted) -> anyhow::Result<Vec<Entry>> {
+        let entries: Vec<Entry> =
+            self.backups().await?.into_iter().filter(|entry| wanted.matches(&entry.node)).collect();
+        if entries.is_empty() {
+            bail!("{}: no backup of {wanted}", self.store);
+        }
+        Ok(entries)
+    }
+
+    fn newest(&self, what: &str, entries: Vec<Entry>) -> anyhow::Result<Entry> {
+        let newest = entries.last().context("the list is not empty")?;
+        if let Some(other) = entries.iter().find(|entry| entry.node != newest.node) {
+            return Err(usage(format!(
+                "{what} of which node? The repository has backups of {} and {}: pass --cluster and --host-id",
+                other.node, newest.node
+            )));
+        }
+        Ok(newest.clone())
     }
 
     /// Reads and checks the manifest behind an entry.

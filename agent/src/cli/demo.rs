@@ -20,8 +20,11 @@ use crate::manifest::Manifest;
 use crate::node::{Node, tables};
 use crate::restore::Plan;
 use crate::restore::fetch::Fetcher;
-use crate::restore::place::{Journal, Restore};
+use crate::restore::place::Restore;
+use crate::restore::plan::Scope;
 use crate::restore::prove::{Level, prove};
+use crate::restore::rename::Renames;
+use crate::restore::request::Request;
 use crate::selection::Selection;
 use crate::store;
 use crate::time::Stopwatch;
@@ -164,16 +167,27 @@ impl Demo<'_> {
 
         let restored = dir.join("restored");
         let selection = Selection::default();
-        let plan = Plan::make(catalog, &second, &selection, false, &restored).await?;
+        let renames = Renames::default();
+        let scope = Scope {
+            manifest: &second,
+            selection: &selection,
+            renames: &renames,
+            include_damaged: false,
+            release: None,
+        };
+        let plan = Plan::make(catalog, &scope, &restored).await?;
         let found = catalog.find("latest", &Wanted::default()).await?;
-        let journal = Journal {
+        let request = Request {
             backup_id: found.id.to_string(),
             node: found.node,
             selection: selection.text().clone(),
             include_damaged: false,
+            renames: Vec::new(),
+            replace: false,
         };
-        let restore = Restore::prepare(plan, journal, false)?;
-        let plan = restore.run(store.clone(), &fetcher, 8).await?;
+        let restore = Restore::prepare(plan, request, false)?;
+        let (plan, done) = restore.run(store.clone(), &fetcher, 8).await?;
+        ensure!(done.lost.is_empty(), "the fresh backup has lost SSTables: {:?}", done.lost);
         self.say(
             "Restored the backup into an empty directory",
             format!(

@@ -4,6 +4,8 @@ mod backup;
 mod config;
 mod demo;
 mod doctor;
+mod export;
+mod follow;
 mod list;
 mod output;
 mod restore;
@@ -60,8 +62,10 @@ enum Command {
     Show(show::Options),
     /// Prove a backup in a repository, or SSTables on this machine, byte by byte
     Verify(verify::Options),
-    /// Restore a backup into a directory from which Cassandra starts
+    /// Restore a backup: into a directory from which Cassandra starts, or into a stopped node
     Restore(restore::Options),
+    /// Write a backup as a tar to standard output
+    Export(export::Options),
     /// Look at SSTable files: verify checksums, show metadata
     Sstable(sstable::Options),
     /// Try everything that a backup needs on this node, and say what is missing
@@ -97,7 +101,7 @@ struct IdentityArgs {
 }
 
 /// Which tables.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct SelectionArgs {
     /// Keyspaces to include, as a glob; may be repeated [default: all]
     #[arg(long = "keyspace", value_name = "GLOB")]
@@ -112,8 +116,8 @@ struct SelectionArgs {
 
 impl SelectionArgs {
     /// The flags, or `default` if there are none.
-    fn parse(self, default: &SelectionText) -> anyhow::Result<Selection> {
-        let Self { keyspaces, tables, exclude } = self;
+    fn parse(&self, default: &SelectionText) -> anyhow::Result<Selection> {
+        let Self { keyspaces, tables, exclude } = self.clone();
         let text = SelectionText { keyspaces, tables, exclude };
         Selection::parse(if text == SelectionText::default() { default.clone() } else { text })
     }
@@ -203,6 +207,7 @@ async fn run(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Show(options) => show::run(global, &config, options).await,
         Command::Verify(options) => verify::run(global, &config, options).await,
         Command::Restore(options) => restore::run(global, &config, options).await,
+        Command::Export(options) => export::run(global, &config, options).await,
         Command::Sstable(options) => sstable::run(global, options),
         Command::Doctor(options) => doctor::run(global, &config, options).await,
         Command::Config(_) | Command::Demo(_) => Ok(Outcome::Done),

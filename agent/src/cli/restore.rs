@@ -1,51 +1,366 @@
-//! `helenus restore`.
+//! `helenus restore`: into a directory, into a stopped node, and what ends the latter.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Global, IdentityArgs, SelectionArgs, output};
+use super::follow::{Follow, write_document};
+use super::{Global, NodeArgs, SelectionArgs, output};
 use crate::catalog::repository::Repository;
-use crate::catalog::{Catalog, Wanted};
+use crate::catalog::{Catalog, Entry, Wanted};
 use crate::config::Config;
-use crate::error::Outcome;
+use crate::error::{Outcome, usage};
+use crate::manifest::Manifest;
 use crate::manifest::id::Kind;
+use crate::manifest::model::Amount;
 use crate::restore::Plan;
+use crate::restore::abort::{Aborted, abort};
+use crate::restore::disks::Disk;
 use crate::restore::fetch::Fetcher;
-use crate::restore::place::{Journal, Restore};
-use crate::selection::SelectionText;
-use crate::store;
+use crate::restore::finish::{Finished, finish};
+use crate::restore::in_place::InPlace;
+use crate::restore::journal::{Journal, Stage, Workspace};
+use crate::restore::judge::{Done, Lost, Tally};
+use crate::restore::node_plan::{self, NodePlan};
+use crate::restore::place::Restore;
+use crate::restore::plan::{Scope, Source};
+use crate::restore::release::Release;
+use crate::restore::rename::Renames;
+use crate::restore::request::Request;
+use crate::selection::{Selection, SelectionText};
+use crate::store::{self, Store};
 use crate::time::Stopwatch;
 
 #[derive(Debug, Args)]
 pub struct Options {
     /// Id of the backup, or `latest`
-    backup: String,
+    #[arg(required_unless_present_any = ["before", "abort", "finish"])]
+    backup: Option<String>,
+    /// The newest backup that began at or before this moment: RFC 3339, or YYYYmmddHHMMSS in UTC
+    #[arg(long, value_name = "TIME", value_parser = crate::time::parse, conflicts_with = "backup")]
+    before: Option<Timestamp>,
     /// Repository: a name from the configuration, a path, or a URL
-    #[arg(long, value_name = "NAME-OR-URL")]
-    repository: String,
+    #[arg(long, value_name = "NAME-OR-URL", required_unless_present_any = ["abort", "finish"])]
+    repository: Option<String>,
     /// Directory to restore into: it becomes a data directory for Cassandra
-    #[arg(long, value_name = "DIR")]
-    to_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "abort", "finish"])]
+    to_dir: Option<PathBuf>,
+    /// Restore into the data directories of a stopped node; what was there waits for --finish or --abort
+    #[arg(long, conflicts_with = "to_dir")]
+    in_place: bool,
+    /// Remove what was there before a restore in place, once each file is proven to be as in the backup
+    #[arg(long, conflicts_with_all = ["backup", "before", "repository", "to_dir", "in_place", "abort"])]
+    finish: bool,
+    /// Put back what was there before a restore in place
+    #[arg(long, conflicts_with_all = ["backup", "before", "repository", "to_dir", "in_place"])]
+    abort: bool,
     #[command(flatten)]
-    identity: IdentityArgs,
+    node: NodeArgs,
     #[command(flatten)]
     selection: SelectionArgs,
+    /// Restore under another name, KEYSPACE=NEW or KEYSPACE.TABLE=NEW.TABLE; may be repeated. Without --keyspace and
+    /// --table, nothing else is restored
+    #[arg(long, value_name = "FROM=TO")]
+    rename: Vec<String>,
+    /// In place: this node takes the place of the backup's, which is dead; it gets its host id and its tokens
+    #[arg(long, requires = "in_place")]
+    replace: bool,
     /// Also restore SSTables that were damaged when they were backed up
     #[arg(long)]
     include_damaged: bool,
-    /// No Cassandra uses the directory, though that cannot be seen from here
+    /// Release of the Cassandra that will read the files [default: in place, what its files tell]
+    #[arg(long, value_name = "RELEASE")]
+    cassandra_version: Option<Release>,
+    /// No Cassandra uses the directories, though that cannot be seen from here
     #[arg(long)]
     cassandra_is_stopped: bool,
+    /// Write how far the restore is to this file, every two seconds, as JSON
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort", "dry_run"])]
+    heartbeat_file: Option<PathBuf>,
+    /// Write how the restore ended to this file, as JSON
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort", "dry_run"])]
+    done_file: Option<PathBuf>,
+    /// Shell command to run after a restore that did not fail; it knows $HELENUS_BACKUP_ID and $HELENUS_OUTCOME
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["finish", "abort", "dry_run"])]
+    hook: Option<String>,
     /// Show the plan; change nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::Result<Outcome> {
+    if options.abort || options.finish {
+        return end(global, config, options).await;
+    }
+    let repository = options.repository.as_deref().unwrap_or_default();
+    let store = store::open(&config.repository_url(repository)?)?;
+    Repository::open(store.as_ref()).await?;
+    let job = Job { global, config, store, options: &options };
+    let ended = match &options.to_dir {
+        Some(to_dir) => job.restore_directory(std::path::absolute(to_dir)?).await,
+        None => job.restore_node().await,
+    };
+    let ended = ended.and_then(|ended| {
+        options.hook.as_ref().map_or(Ok(()), |hook| tokio::task::block_in_place(|| run_hook(hook, &ended)))?;
+        Ok(ended)
+    });
+    if let Some(path) = &options.done_file {
+        let document = DoneFile {
+            time: crate::time::rfc3339(crate::time::now()),
+            outcome: ended.as_ref().map_or("failed", |ended| word(ended.outcome)),
+            backup_id: ended.as_ref().ok().map(|ended| ended.backup_id.as_str()),
+            error: ended.as_ref().err().map(|error| format!("{error:#}")),
+        };
+        write_document(path, &document)?;
+    }
+    Ok(ended?.outcome)
+}
+
+/// What both kinds of restore need.
+struct Job<'a> {
+    global: &'a Global,
+    config: &'a Config,
+    store: Arc<dyn Store>,
+    options: &'a Options,
+}
+
+/// The backup and what of it is wanted.
+struct Chosen {
+    manifest: Manifest,
+    selection: Selection,
+    renames: Renames,
+    request: Request,
+}
+
+impl Job<'_> {
+    /// Finds the backup. The newest one, in place, is that of the node itself unless another node is named.
+    async fn choose(&self, own: Option<uuid::Uuid>) -> anyhow::Result<Chosen> {
+        let Options { backup, before, node, selection, rename, include_damaged, replace, .. } = self.options;
+        let selection = selection.parse(&SelectionText::default())?;
+        let renames = Renames::parse(rename)?;
+        let catalog = Catalog::of(self.store.as_ref());
+        let mut wanted = Wanted { cluster: node.identity.cluster.clone(), host_id: node.identity.host_id };
+        let is_newest = before.is_some() || backup.as_deref() == Some("latest");
+        if is_newest && wanted.cluster.is_none() && wanted.host_id.is_none() && !replace {
+            let has_own = catalog.backups().await?.iter().any(|entry| Some(entry.node.host_id) == own);
+            wanted.host_id = own.filter(|_| has_own);
+        }
+        let found = match (before, backup) {
+            (Some(moment), _) => catalog.find_before(*moment, &wanted).await?,
+            (None, Some(backup)) => catalog.find(backup, &wanted).await?,
+            (None, None) => return Err(usage("name a backup, or a moment with --before")),
+        };
+        if is_newest {
+            self.note_selected(catalog, &found).await?;
+        }
+        let manifest = catalog
+            .manifest(&found)
+            .await
+            .with_context(|| format!("backup {} cannot be read; `helenus list` shows the others", found.id))?;
+        let request = Request {
+            backup_id: manifest.backup_id.to_string(),
+            node: manifest.node_name(),
+            selection: selection.text().clone(),
+            include_damaged: *include_damaged,
+            renames: renames.texts(),
+            replace: *replace,
+        };
+        Ok(Chosen { manifest, selection, renames, request })
+    }
+
+    /// Says so if the newest backup has not all tables, and which one has.
+    async fn note_selected(&self, catalog: Catalog<'_>, found: &Entry) -> anyhow::Result<()> {
+        if found.facts.kind != Kind::Selected {
+            return Ok(());
+        }
+        let newest_full = catalog
+            .backups_of(&found.node)
+            .await?
+            .into_iter()
+            .rfind(|entry| entry.facts.kind == Kind::Full && entry.id <= found.id);
+        let newest_full = newest_full.map_or("there is none of all tables".to_owned(), |full| {
+            format!("the newest of all tables is {}", full.id)
+        });
+        output::note(self.global, &format!("the latest backup, {}, has only selected tables; {newest_full}", found.id));
+        Ok(())
+    }
+
+    async fn restore_directory(&self, target: PathBuf) -> anyhow::Result<Ended> {
+        let Chosen { manifest, selection, renames, request } = self.choose(None).await?;
+        let catalog = Catalog::of(self.store.as_ref());
+        let scope = Scope {
+            manifest: &manifest,
+            selection: &selection,
+            renames: &renames,
+            include_damaged: self.options.include_damaged,
+            release: self.options.cassandra_version,
+        };
+        let plan = Plan::make(catalog, &scope, &target).await?;
+        let restore = Restore::prepare(plan, request, self.options.cassandra_is_stopped)?;
+        let resumes = restore.resumes();
+        let watch = Stopwatch::start();
+        let (plan, done) = if self.options.dry_run {
+            (restore.into_plan(), None)
+        } else {
+            let (fetcher, follow) = self.follow(restore.plan().total);
+            let outcome = restore.run(Arc::clone(&self.store), &fetcher, self.config.parallel).await;
+            follow.end();
+            let (plan, done) = outcome?;
+            (plan, Some(done))
+        };
+        let document = Document {
+            dry_run: self.options.dry_run,
+            resumes,
+            repository: self.store.to_string(),
+            disk_needed: plan.disk_needed(),
+            steps: steps(&plan, &manifest.node_name().to_string()),
+            seconds: done.as_ref().map(|_| watch.seconds()),
+            plan: &plan,
+            done: done.as_ref(),
+        };
+        output::result(self.global, &document, || text(&document))?;
+        Ok(Ended { backup_id: plan.backup_id.clone(), outcome: outcome(done.as_ref()) })
+    }
+
+    async fn restore_node(&self) -> anyhow::Result<Ended> {
+        let options = self.options;
+        let directories = options.node.data_directories(self.config)?;
+        let begun = Workspace::find(&directories)?;
+        let watch = Stopwatch::start();
+        let (restore, resumes) = match begun {
+            Some(workspace) => {
+                // What the files of the node say now is half one node and half the other.
+                let own = workspace.journal.request.node.host_id;
+                let request = self.choose(Some(own)).await?.request;
+                (InPlace::resume(workspace, &request)?, true)
+            }
+            None => {
+                let target = node_plan::Target::look(directories)?;
+                let Chosen { manifest, selection, renames, request } = self.choose(target.host_id).await?;
+                let scope = Scope {
+                    manifest: &manifest,
+                    selection: &selection,
+                    renames: &renames,
+                    include_damaged: options.include_damaged,
+                    release: options.cassandra_version.or(target.release()),
+                };
+                let catalog = Catalog::of(self.store.as_ref());
+                let plan = NodePlan::make(catalog, &scope, &target, options.replace).await?;
+                if options.dry_run {
+                    return self.show(&plan);
+                }
+                (InPlace::begin(&plan, request)?, false)
+            }
+        };
+        if options.dry_run {
+            return Err(usage("a restore of this backup was begun here: there is no other plan than to go on with it"));
+        }
+        let total = restore.total();
+        let (fetcher, follow) = self.follow(total);
+        let outcome =
+            restore.run(Arc::clone(&self.store), &fetcher, self.config.parallel, options.cassandra_is_stopped).await;
+        follow.end();
+        let journal = outcome?;
+        let document = PlacedDocument::of(&journal, resumes, self.store.to_string(), watch.seconds());
+        output::result(self.global, &document, || placed(&document))?;
+        Ok(Ended { backup_id: journal.request.backup_id.clone(), outcome: self::outcome(Some(&journal.done)) })
+    }
+
+    fn show(&self, plan: &NodePlan) -> anyhow::Result<Ended> {
+        let document = PlanDocument {
+            dry_run: true,
+            repository: self.store.to_string(),
+            tables: plan
+                .tables
+                .iter()
+                .map(|planned| TableRow {
+                    keyspace: &planned.table.keyspace,
+                    directory: &planned.table.directory,
+                    from: &planned.table.from,
+                    amount: planned.amount,
+                })
+                .collect(),
+            steps: node_steps(plan),
+            plan,
+        };
+        output::result(self.global, &document, || planned(&document))?;
+        plan.refuse_full()?;
+        Ok(Ended { backup_id: plan.backup_id.clone(), outcome: Outcome::Done })
+    }
+
+    /// A fetcher, and somebody who shows how far it is.
+    fn follow(&self, total: Amount) -> (Fetcher, Follow) {
+        let fetcher = Fetcher::new(Arc::clone(&self.store));
+        let follow = Follow::start(self.global, &fetcher, total, self.options.heartbeat_file.clone());
+        (fetcher, follow)
+    }
+}
+
+/// How a restore ended.
+struct Ended {
+    backup_id: String,
+    outcome: Outcome,
+}
+
+#[derive(Serialize)]
+struct DoneFile<'a> {
+    time: String,
+    outcome: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Findings => "findings",
+    }
+}
+
+/// The operator's own command after a restore.
+fn run_hook(command: &str, ended: &Ended) -> anyhow::Result<()> {
+    let status = std::process::Command::new("sh")
+        .args(["-c", command])
+        .env("HELENUS_BACKUP_ID", &ended.backup_id)
+        .env("HELENUS_OUTCOME", word(ended.outcome))
+        .status()
+        .with_context(|| format!("--hook `{command}` cannot be started; the restore itself is complete"))?;
+    anyhow::ensure!(status.success(), "--hook `{command}` ended with {status}; the restore itself is complete");
+    Ok(())
+}
+
+/// `--finish` and `--abort`.
+async fn end(global: &Global, config: &Config, options: Options) -> anyhow::Result<Outcome> {
+    let directories = options.node.data_directories(config)?;
+    let Some(workspace) = Workspace::find(&directories)? else {
+        let directories: Vec<String> = directories.iter().map(|path| path.display().to_string()).collect();
+        anyhow::bail!("{}: no restore in place was begun here: there is nothing to end", directories.join(", "));
+    };
+    if options.abort {
+        if options.dry_run {
+            return Err(usage("--abort has nothing to plan: it puts back what was there"));
+        }
+        let stopped = options.cassandra_is_stopped;
+        let aborted = tokio::task::spawn_blocking(move || abort(workspace, stopped)).await??;
+        output::result(global, &aborted, || aborted_text(&aborted))?;
+        return Ok(Outcome::Done);
+    }
+    let watch = Stopwatch::start();
+    let finished = finish(workspace, config.parallel, options.dry_run).await?;
+    let document = FinishedDocument { dry_run: options.dry_run, seconds: watch.seconds(), finished: &finished };
+    output::result(global, &document, || finished_text(&document))?;
+    Ok(if finished.problems.is_empty() { Outcome::Done } else { Outcome::Findings })
+}
+
+fn outcome(done: Option<&Done>) -> Outcome {
+    if done.is_none_or(|done| done.lost.is_empty()) { Outcome::Done } else { Outcome::Findings }
 }
 
 #[derive(Serialize)]
@@ -59,71 +374,8 @@ struct Document<'a> {
     seconds: Option<f64>,
     #[serde(flatten)]
     plan: &'a Plan,
-}
-
-pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::Result<Outcome> {
-    let Options { backup, repository, to_dir, identity, selection, include_damaged, cassandra_is_stopped, dry_run } =
-        options;
-    let store = store::open(&config.repository_url(&repository)?)?;
-    Repository::open(store.as_ref()).await?;
-    let selection = selection.parse(&SelectionText::default())?;
-    let catalog = Catalog::of(store.as_ref());
-    let wanted = Wanted { cluster: identity.cluster, host_id: identity.host_id };
-    let found = catalog.find(&backup, &wanted).await?;
-    if backup == "latest" && found.facts.kind == Kind::Selected {
-        let newest_full =
-            catalog.backups_of(&found.node).await?.into_iter().rfind(|entry| entry.facts.kind == Kind::Full);
-        let newest_full = newest_full.map_or("there is none of all tables".to_owned(), |full| {
-            format!("the newest of all tables is {}", full.id)
-        });
-        output::note(global, &format!("the latest backup, {}, has only selected tables; {newest_full}", found.id));
-    }
-    let manifest = catalog
-        .manifest(&found)
-        .await
-        .with_context(|| format!("backup {} cannot be read; `helenus list` shows the others", found.id))?;
-    let target = std::path::absolute(&to_dir)?;
-    let plan = Plan::make(catalog, &manifest, &selection, include_damaged, &target).await?;
-    let journal = Journal {
-        backup_id: plan.backup_id.clone(),
-        node: manifest.node_name(),
-        selection: selection.text().clone(),
-        include_damaged,
-    };
-    let restore = Restore::prepare(plan, journal, cassandra_is_stopped)?;
-    let resumes = restore.resumes();
-    let watch = Stopwatch::start();
-    let (plan, seconds) = if dry_run {
-        (restore.into_plan(), None)
-    } else {
-        let fetcher = Fetcher::new(store.clone());
-        let bar = output::progress(global, "restore");
-        bar.set_length(restore.plan().total.bytes);
-        let progress = fetcher.progress.clone();
-        let shown = bar.clone();
-        let show = tokio::spawn(async move {
-            loop {
-                shown.set_position(progress.load(Ordering::Relaxed));
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        });
-        let outcome = restore.run(Arc::clone(&store), &fetcher, config.parallel).await;
-        show.abort();
-        bar.finish_and_clear();
-        (outcome?, Some(watch.seconds()))
-    };
-    let steps = steps(&plan, &manifest.node_name().to_string());
-    let document = Document {
-        dry_run,
-        resumes,
-        repository: store.to_string(),
-        disk_needed: plan.disk_needed(),
-        steps,
-        seconds,
-        plan: &plan,
-    };
-    output::result(global, &document, || text(&document))?;
-    Ok(Outcome::Done)
+    #[serde(flatten)]
+    done: Option<&'a Done>,
 }
 
 fn steps(plan: &Plan, node: &str) -> Vec<String> {
@@ -146,11 +398,24 @@ fn steps(plan: &Plan, node: &str) -> Vec<String> {
 fn text(document: &Document<'_>) -> String {
     let plan = document.plan;
     let mut text = String::new();
-    if document.dry_run {
+    if let Some(done) = document.done {
+        let _ = writeln!(
+            text,
+            "restored {}: {}, {} into {} in {}; every byte proven",
+            plan.backup_id,
+            output::count(done.restored.sstables, "SSTable"),
+            output::bytes(done.restored.bytes),
+            plan.target.display(),
+            output::duration(document.seconds.unwrap_or(0.0))
+        );
+        for step in document.steps.iter().skip(2) {
+            let _ = writeln!(text, "{step}");
+        }
+        text += &lost(&plan.backup_id, &done.lost);
+    } else {
         let rows = plan.tables.iter().map(|table| {
-            let amount = &table.amount;
             let name = format!("{}/{}", table.keyspace, table.directory);
-            vec![name, amount.sstables.to_string(), amount.files.to_string(), output::bytes(amount.bytes)]
+            row(name, &table.amount)
         });
         text += &output::table(&["TABLE", ">SSTABLES", ">FILES", ">SIZE"], rows);
         let _ = writeln!(
@@ -159,29 +424,202 @@ fn text(document: &Document<'_>) -> String {
             output::bytes(document.disk_needed),
             output::bytes(plan.free_bytes)
         );
-        for (number, step) in document.steps.iter().enumerate() {
-            let _ = writeln!(text, "{}. {step}", number + 1);
-        }
-        let _ = writeln!(text, "nothing was changed");
-    } else {
-        let _ = writeln!(
-            text,
-            "restored {}: {}, {} into {} in {}; every byte proven",
-            plan.backup_id,
-            output::count(plan.total.sstables, "SSTable"),
-            output::bytes(plan.total.bytes),
-            plan.target.display(),
-            output::duration(document.seconds.unwrap_or(0.0))
-        );
-        for step in document.steps.iter().skip(2) {
-            let _ = writeln!(text, "{step}");
-        }
+        text += &numbered(&document.steps);
     }
-    for sstable in &plan.left_out {
+    text + &remarks(&plan.left_out, &plan.notes)
+}
+
+fn row(name: String, amount: &Amount) -> Vec<String> {
+    vec![name, amount.sstables.to_string(), amount.files.to_string(), output::bytes(amount.bytes)]
+}
+
+fn numbered(steps: &[String]) -> String {
+    let mut text = String::new();
+    for (number, step) in steps.iter().enumerate() {
+        let _ = writeln!(text, "{}. {step}", number + 1);
+    }
+    text + "nothing was changed\n"
+}
+
+fn remarks(left_out: &[String], notes: &[String]) -> String {
+    let mut text = String::new();
+    for sstable in left_out {
         let _ = writeln!(
             text,
             "left out, damaged when it was backed up: {sstable} (--include-damaged restores it as it was)"
         );
     }
+    for note in notes {
+        let _ = writeln!(text, "{note}");
+    }
+    text
+}
+
+fn lost(backup_id: &str, lost: &[Lost]) -> String {
+    let mut text = String::new();
+    for lost in lost {
+        for problem in &lost.problems {
+            let _ = writeln!(text, "NOT restored from {backup_id}: {} {}, {problem}", lost.table, lost.sstable);
+        }
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct TableRow<'a> {
+    keyspace: &'a str,
+    directory: &'a str,
+    from: &'a Source,
+    amount: Amount,
+}
+
+#[derive(Serialize)]
+struct PlanDocument<'a> {
+    dry_run: bool,
+    repository: String,
+    tables: Vec<TableRow<'a>>,
+    steps: Vec<String>,
+    #[serde(flatten)]
+    plan: &'a NodePlan,
+}
+
+fn node_steps(plan: &NodePlan) -> Vec<String> {
+    let missing = plan.total.files.saturating_sub(plan.reusable.files);
+    vec![
+        format!(
+            "fetch {}; prove and take {} that the node seems to have",
+            output::count(missing, "file"),
+            output::count(plan.reusable.files, "file")
+        ),
+        format!("move the files of {} aside, and the new ones into their place", {
+            output::count(plan.tables.len() as u64, "table")
+        }),
+        NEXT.to_owned(),
+    ]
+}
+
+const NEXT: &str = "then, by you: start Cassandra and look; `helenus restore --finish` removes the old files, `helenus restore \
+                    --abort` puts them back";
+
+fn planned(document: &PlanDocument<'_>) -> String {
+    let plan = document.plan;
+    let rows = document.tables.iter().map(|table| {
+        let name = format!("{}/{}", table.keyspace, table.directory);
+        let is_renamed = table.from.keyspace != table.keyspace || table.from.directory != table.directory;
+        let from = if is_renamed { format!(" (from {})", table.from) } else { String::new() };
+        row(name + &from, &table.amount)
+    });
+    let mut text = output::table(&["TABLE", ">SSTABLES", ">FILES", ">SIZE"], rows);
+    for Disk { path, needed, free, .. } in &plan.disks {
+        let _ = writeln!(
+            text,
+            "disk: {} needed, {} free: {}",
+            output::bytes(*needed),
+            output::bytes(*free),
+            path.display()
+        );
+    }
+    text + &numbered(&document.steps) + &remarks(&plan.left_out, &plan.notes)
+}
+
+#[derive(Serialize)]
+struct PlacedDocument<'a> {
+    dry_run: bool,
+    resumes: bool,
+    repository: String,
+    seconds: f64,
+    backup_id: &'a str,
+    data_directories: &'a [PathBuf],
+    stage: Stage,
+    #[serde(flatten)]
+    done: &'a Done,
+    left_out: &'a [String],
+    notes: &'a [String],
+}
+
+impl<'a> PlacedDocument<'a> {
+    fn of(journal: &'a Journal, resumes: bool, repository: String, seconds: f64) -> Self {
+        Self {
+            dry_run: false,
+            resumes,
+            repository,
+            seconds,
+            backup_id: &journal.request.backup_id,
+            data_directories: &journal.data_directories,
+            stage: journal.stage,
+            done: &journal.done,
+            left_out: &journal.left_out,
+            notes: &journal.notes,
+        }
+    }
+}
+
+fn placed(document: &PlacedDocument<'_>) -> String {
+    let Done { restored, fetched, reused, lost: missing } = document.done;
+    let tally = |tally: &Tally| format!("{}, {}", output::count(tally.files, "file"), output::bytes(tally.bytes));
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "restored {} in place: {}, {} in {}; every byte proven",
+        document.backup_id,
+        output::count(restored.sstables, "SSTable"),
+        output::bytes(restored.bytes),
+        output::duration(document.seconds)
+    );
+    let _ = writeln!(text, "fetched {}; reused {} that the node had", tally(fetched), tally(reused));
+    let _ = writeln!(text, "{NEXT}");
+    text + &lost(document.backup_id, missing) + &remarks(document.left_out, document.notes)
+}
+
+fn aborted_text(aborted: &Aborted) -> String {
+    let mut text = format!("the restore of {} is undone: the old files are back\n", aborted.request);
+    for path in &aborted.written_since {
+        let _ = writeln!(
+            text,
+            "what Cassandra wrote after the restore is kept in {}: remove it when you do not need it",
+            path.display()
+        );
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct FinishedDocument<'a> {
+    dry_run: bool,
+    seconds: f64,
+    #[serde(flatten)]
+    finished: &'a Finished,
+}
+
+fn finished_text(document: &FinishedDocument<'_>) -> String {
+    let Finished { request, proven, compacted, rewritten, problems, old } = document.finished;
+    let mut text = String::new();
+    for problem in problems {
+        let _ = writeln!(text, "{problem}");
+    }
+    let _ = writeln!(
+        text,
+        "restore of {}: {}, {} as in the backup{}{} in {}",
+        request.backup_id,
+        output::count(proven.sstables, "SSTable"),
+        output::bytes(proven.bytes),
+        if *rewritten > 0 {
+            format!(", but for {} that Cassandra has rewritten", output::count(*rewritten, "small file"))
+        } else {
+            String::new()
+        },
+        if *compacted > 0 {
+            format!("; {} compacted since", output::count(*compacted, "SSTable"))
+        } else {
+            String::new()
+        },
+        output::duration(document.seconds)
+    );
+    let old_files = format!("{}, {}", output::count(old.files, "old file"), output::bytes(old.bytes));
+    let _ = match (problems.len(), document.dry_run) {
+        (0, false) => writeln!(text, "removed {old_files}: the restore is final"),
+        (0, true) => writeln!(text, "would remove {old_files}; nothing was changed"),
+        _ => writeln!(text, "{old_files} are kept: `helenus restore --abort` puts them back"),
+    };
     text
 }

@@ -22,13 +22,23 @@ impl BackupId {
     /// A new id for a backup that begins at `started`.
     pub fn new(started: Timestamp) -> Self {
         let random = uuid::Uuid::new_v4().as_fields().0;
-        Self(format!("{}-{random:08x}", started.strftime("%Y%m%dT%H%M%S.%3fZ")))
+        Self(format!("{}-{random:08x}", time_text(started)))
+    }
+
+    /// True if the backup began at or before the moment.
+    pub fn began_by(&self, moment: Timestamp) -> bool {
+        let text = time_text(moment);
+        self.0.get(..text.len()).is_some_and(|began| began <= text.as_str())
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn time_text(moment: Timestamp) -> String {
+    moment.strftime("%Y%m%dT%H%M%S.%3fZ").to_string()
 }
 
 impl fmt::Display for BackupId {
@@ -137,6 +147,9 @@ mod tests {
         assert!(early < late);
         assert_eq!(early.as_str().parse::<BackupId>().as_ref(), Ok(&early));
         assert!(early.as_str().starts_with("19700101T000001.000Z-"));
+        for (milliseconds, expected) in [(999, false), (1_000, true), (1_001, true)] {
+            assert_eq!(early.began_by(Timestamp::from_millisecond(milliseconds).expect("in range")), expected);
+        }
     }
 
     #[test]

@@ -1,24 +1,24 @@
 //! Fetches SSTables: every byte proven before a file gets its name, several SSTables at a time.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
-use crate::fs;
+use super::reuse::{self, APPENDED, Local};
+use crate::fs::{self, FileStat};
 use crate::inspect::HELD_TOTAL_BYTES_MAX;
 use crate::manifest::model::{StoredFile, StoredSSTable};
 use crate::pack::unpack::{Decoder, Wrong, member};
 use crate::store::{self, ObjectKey, Span, Store};
 
 /// A tar holds what an inspection may hold, and headers; nothing that we wrote is longer.
-const TAR_BYTES_MAX: u64 = HELD_TOTAL_BYTES_MAX + (4 << 20);
+pub const TAR_BYTES_MAX: u64 = HELD_TOTAL_BYTES_MAX + (4 << 20);
 
 /// Reads the objects of SSTables.
 #[derive(Debug, Clone)]
@@ -27,6 +27,31 @@ pub struct Fetcher {
     runtime: Handle,
     /// Plain bytes proven so far.
     pub progress: Arc<AtomicU64>,
+    /// Files proven so far.
+    pub files: Arc<AtomicU64>,
+}
+
+/// Where an SSTable's files go.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The directory of its table, or what stands in for it until the files are moved.
+    pub table: &'a Path,
+    /// Files of a node that may be the same.
+    pub local: Option<&'a Local>,
+    /// The directory whose owner and permissions the files get, on the same file system; without it, they have those of
+    /// the old node.
+    pub like: Option<&'a FileStat>,
+}
+
+/// How a file came to be proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Read from the store.
+    Fetched,
+    /// An earlier run had fetched it.
+    Kept,
+    /// The node had it.
+    Reused,
 }
 
 /// One file and what came of it.
@@ -35,22 +60,29 @@ pub struct Outcome<'a> {
     /// The file.
     pub file: &'a StoredFile,
     /// Proven, or why not.
-    pub result: Result<(), Wrong>,
+    pub result: Result<How, Wrong>,
 }
 
 impl Fetcher {
     /// A fetcher on the present runtime.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, runtime: Handle::current(), progress: Arc::default() }
+        Self { store, runtime: Handle::current(), progress: Arc::default(), files: Arc::default() }
     }
 
     /// Proves the stored bytes of an SSTable; with `to`, writes its files there. Blocks.
-    pub fn fetch<'a>(&self, sstable: &'a StoredSSTable, to: Option<&Path>) -> Vec<Outcome<'a>> {
+    pub fn fetch<'a>(&self, sstable: &'a StoredSSTable, to: Option<Target<'_>>) -> Vec<Outcome<'a>> {
         let mut by_object = BTreeMap::<&ObjectKey, Vec<&StoredFile>>::new();
-        for file in &sstable.files {
-            by_object.entry(&file.object).or_default().push(file);
-        }
         let mut outcomes = Vec::new();
+        for file in &sstable.files {
+            match to.map_or(Ok(None), |to| there(sstable, file, to)) {
+                Ok(None) => by_object.entry(&file.object).or_default().push(file),
+                Ok(Some(how)) => {
+                    self.proven(file);
+                    outcomes.push(Outcome { file, result: Ok(how) });
+                }
+                Err(error) => outcomes.push(Outcome { file, result: Err(error) }),
+            }
+        }
         for (key, files) in by_object {
             if key.name().ends_with(".tar") {
                 outcomes.extend(self.tar(sstable, key, files, to));
@@ -66,13 +98,8 @@ impl Fetcher {
         sstable: &StoredSSTable,
         key: &ObjectKey,
         files: Vec<&'a StoredFile>,
-        to: Option<&Path>,
+        to: Option<Target<'_>>,
     ) -> Vec<Outcome<'a>> {
-        let wanted: Vec<&StoredFile> = files.iter().copied().filter(|file| !is_there(sstable, file, to)).collect();
-        if wanted.is_empty() {
-            files.iter().for_each(|file| self.proven(file));
-            return files.into_iter().map(|file| Outcome { file, result: Ok(()) }).collect();
-        }
         let tar = self.runtime.block_on(store::read_small(self.store.as_ref(), key, TAR_BYTES_MAX));
         match tar {
             Ok(tar) => {
@@ -93,17 +120,19 @@ impl Fetcher {
         }
     }
 
-    fn member(&self, sstable: &StoredSSTable, tar: &Bytes, file: &StoredFile, to: Option<&Path>) -> Result<(), Wrong> {
+    fn member(
+        &self,
+        sstable: &StoredSSTable,
+        tar: &Bytes,
+        file: &StoredFile,
+        to: Option<Target<'_>>,
+    ) -> Result<How, Wrong> {
         write(sstable, file, to, |target| member(tar, file, target).map(drop))?;
         self.proven(file);
-        Ok(())
+        Ok(How::Fetched)
     }
 
-    fn large(&self, sstable: &StoredSSTable, file: &StoredFile, to: Option<&Path>) -> Result<(), Wrong> {
-        if is_there(sstable, file, to) {
-            self.proven(file);
-            return Ok(());
-        }
+    fn large(&self, sstable: &StoredSSTable, file: &StoredFile, to: Option<Target<'_>>) -> Result<How, Wrong> {
         let span = Span::Range(file.offset..file.offset + file.stored);
         let mut stream = self.runtime.block_on(self.store.read(&file.object, span))?;
         let mut reported = 0;
@@ -118,61 +147,94 @@ impl Fetcher {
             decoder.finish().map(drop)
         })?;
         self.progress.fetch_add(file.length - reported, Ordering::Relaxed);
-        Ok(())
+        self.files.fetch_add(1, Ordering::Relaxed);
+        Ok(How::Fetched)
     }
 
     fn proven(&self, file: &StoredFile) {
         self.progress.fetch_add(file.length, Ordering::Relaxed);
+        self.files.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Where a file of the SSTable goes below the table's directory.
 pub fn target(sstable: &StoredSSTable, file: &StoredFile, table: &Path) -> PathBuf {
-    let name = format!("{}-{}", sstable.sstable, file.component);
-    match &sstable.index {
-        Some(index) => table.join(index).join(name),
-        None => table.join(name),
+    table.join(reuse::name(sstable, &file.component))
+}
+
+/// How the file comes to be there without being fetched, if it does.
+fn there(sstable: &StoredSSTable, file: &StoredFile, to: Target<'_>) -> Result<Option<How>, Wrong> {
+    let path = target(sstable, file, to.table);
+    // It got its name when it was proven, and is proven again: a power cut may have come between its bytes and the disk.
+    if reuse::is_equal(&path, file).unwrap_or(false) {
+        return Ok(Some(How::Kept));
+    }
+    let (Some(local), Some(like)) = (to.local, to.like) else { return Ok(None) };
+    let Some(found) = local.find(sstable, file, like.device) else { return Ok(None) };
+    if file.component == APPENDED {
+        let mut bytes = Vec::new();
+        std::fs::File::open(found)?.take(file.length).read_to_end(&mut bytes)?;
+        write(sstable, file, Some(to), |target| Ok(target.write_all(&bytes)?))?;
+        return Ok(Some(How::Reused));
+    }
+    let linked = match fs::link(found, &path) {
+        // What an earlier run left there before the power went is not the file.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::unlink(&path)?;
+            fs::link(found, &path)
+        }
+        linked => linked,
+    };
+    match linked {
+        Ok(()) => Ok(Some(How::Reused)),
+        // The kernel links only what one may write to, and a file has so many names at most. Then it is fetched.
+        Err(error) if is_refused(&error) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// True if an earlier run fetched the file: it has its name, which it got when it was proven, and is proven again, for
-/// a power cut may have come between its bytes and the disk.
-fn is_there(sstable: &StoredSSTable, file: &StoredFile, to: Option<&Path>) -> bool {
-    let Some(table) = to else { return false };
-    let prove = || -> anyhow::Result<bool> {
-        let path = target(sstable, file, table);
-        let found = std::fs::File::open(&path)?;
-        if found.metadata()?.len() != file.length {
-            return Ok(false);
-        }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(found)?;
-        Ok(*hasher.finalize().as_bytes() == file.blake3.0)
-    };
-    prove().unwrap_or(false)
+fn unlink_if_there(path: &Path) -> fs::Result<()> {
+    match fs::unlink(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes what was written of a file, under either name.
+pub fn remove(sstable: &StoredSSTable, file: &StoredFile, table: &Path) -> fs::Result<()> {
+    let path = target(sstable, file, table);
+    unlink_if_there(&temporary(&path))?;
+    unlink_if_there(&path)
+}
+
+fn is_refused(error: &fs::Error) -> bool {
+    use std::io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks)
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("helenus-part")
 }
 
 /// Runs `fill` on the file under a temporary name, and gives it its own when that has succeeded.
 fn write(
     sstable: &StoredSSTable,
     file: &StoredFile,
-    to: Option<&Path>,
+    to: Option<Target<'_>>,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), Wrong>,
 ) -> Result<(), Wrong> {
-    let Some(table) = to else { return fill(&mut std::io::sink()) };
-    let path = target(sstable, file, table);
-    let temporary = path.with_extension("helenus-part");
+    let Some(to) = to else { return fill(&mut std::io::sink()) };
+    let path = target(sstable, file, to.table);
+    let temporary = temporary(&path);
     let mut target = fs::create(&temporary)?;
     fill(&mut target)?;
-    fs::dress(&target, file.mode, file.mtime_ns)?;
-    fs::settle(&temporary, &path)?;
-    Ok(())
-}
-
-/// The first failure of an SSTable, as an error that names everything.
-pub fn all_proven(sstable: &StoredSSTable, outcomes: Vec<Outcome<'_>>) -> anyhow::Result<()> {
-    for Outcome { file, result } in outcomes {
-        result.with_context(|| format!("{}-{} in {}", sstable.sstable, file.component, file.object))?;
+    match to.like {
+        Some(like) => {
+            fs::dress(&target, like.mode & 0o666, file.mtime_ns)?;
+            fs::give_file(&target, like, &path)?;
+        }
+        None => fs::dress(&target, file.mode, file.mtime_ns)?,
     }
+    fs::settle(&temporary, &path)?;
     Ok(())
 }

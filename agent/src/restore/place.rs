@@ -2,7 +2,7 @@
 //!
 //!     <dir>/.helenus-restore/journal.json        which restore this is
 //!     <dir>/.helenus-restore/<keyspace>/<table>-<id>/…   proven files
-//!     <dir>/.helenus-restore/fetched             all files are proven and on disk: only moves are left
+//!     <dir>/.helenus-restore/fetched             all files are proven and on disk: only moves are left; what was lost
 //!     <dir>/.helenus-restored-<hash of the journal>/   all is in its place: only this is left to be removed
 //!
 //! Killed before `fetched`: proven files are kept, the rest is fetched. Killed after it: the moves go on. Killed after
@@ -12,42 +12,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::fetch::{Fetcher, all_proven};
+use super::fetch::{Fetcher, Target};
+use super::judge::{Done, Judged, judge};
 use super::plan::{Plan, PlannedTable};
+use super::request::Request;
 use crate::catalog::Catalog;
 use crate::fs::{self, Dir};
 use crate::node::lock::NodeLock;
 use crate::node::running::{self, Running};
-use crate::selection::SelectionText;
 use crate::store::Store;
-use crate::store::key::NodeName;
 
 const STAGING: &str = ".helenus-restore";
 const JOURNAL: &str = "journal.json";
 const FETCHED: &str = "fetched";
 const DONE_PREFIX: &str = ".helenus-restored-";
 
-/// Which restore a staging directory belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Journal {
-    /// The backup.
-    pub backup_id: String,
-    /// Its node.
-    pub node: NodeName,
-    /// What of it.
-    pub selection: SelectionText,
-    /// Whether damaged SSTables are restored, too.
-    pub include_damaged: bool,
-}
-
 /// A restore that may begin: nothing is in its way.
 #[derive(Debug)]
 pub struct Restore {
     plan: Plan,
-    journal: Journal,
+    request: Request,
     staging: PathBuf,
     /// Name of the staging directory when all is in its place.
     done: PathBuf,
@@ -56,24 +42,22 @@ pub struct Restore {
 
 impl Restore {
     /// Checks that the target can take the plan. Nothing is written.
-    pub fn prepare(plan: Plan, journal: Journal, cassandra_is_stopped: bool) -> anyhow::Result<Self> {
+    pub fn prepare(plan: Plan, request: Request, cassandra_is_stopped: bool) -> anyhow::Result<Self> {
         let staging = plan.target.join(STAGING);
-        let hash = blake3::hash(&serde_json::to_vec(&journal)?).to_hex();
+        let hash = blake3::hash(&serde_json::to_vec(&request)?).to_hex();
         let done = plan.target.join(format!("{DONE_PREFIX}{}", &hash[..16]));
         if done.is_dir() {
-            return Ok(Self { plan, journal, staging, done, resumes: true });
+            return Ok(Self { plan, request, staging, done, resumes: true });
         }
         let resumes = match std::fs::read(staging.join(JOURNAL)) {
             Ok(bytes) => {
-                let found: Journal = serde_json::from_slice(&bytes)
+                let found: Request = serde_json::from_slice(&bytes)
                     .with_context(|| format!("{}: not a journal", staging.join(JOURNAL).display()))?;
-                if found != journal {
+                if found != request {
                     bail!(
-                        "{} holds an unfinished restore of {} ({}): finish it with `helenus restore {} …` and the same \
+                        "{} holds an unfinished restore of {found}: finish it with `helenus restore {} …` and the same \
                          selection, or remove that directory",
                         staging.display(),
-                        found.backup_id,
-                        found.selection,
                         found.backup_id
                     );
                 }
@@ -89,15 +73,16 @@ impl Restore {
             }
             if plan.disk_needed() > plan.free_bytes {
                 bail!(
-                    "{}: {} bytes are needed and {} are free",
+                    "{}: {} bytes are needed and {} are free: {} are missing",
                     plan.target.display(),
                     plan.disk_needed(),
-                    plan.free_bytes
+                    plan.free_bytes,
+                    plan.disk_needed() - plan.free_bytes
                 );
             }
         }
         refuse_running(&plan.target, cassandra_is_stopped)?;
-        Ok(Self { plan, journal, staging, done, resumes })
+        Ok(Self { plan, request, staging, done, resumes })
     }
 
     /// True if an earlier run of the same restore left something to go on with.
@@ -116,62 +101,90 @@ impl Restore {
     }
 
     /// Fetches, proves and places everything.
-    pub async fn run(self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<Plan> {
+    pub async fn run(self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<(Plan, Done)> {
         fs::create_dir_durable(&self.plan.target, 0o755)?;
         let _lock = NodeLock::take(std::slice::from_ref(&self.plan.target))?;
         if self.done.is_dir() {
-            fs::remove_tree(&self.done)?;
-            return Ok(self.plan);
+            let done = read_done(&self.done.join(FETCHED));
+            self.clear()?;
+            return Ok((self.plan, done));
         }
         fs::create_dir_durable(&self.staging, 0o700)?;
-        fs::replace(&self.staging.join(JOURNAL), &serde_json::to_vec_pretty(&self.journal)?)?;
+        fs::replace(&self.staging.join(JOURNAL), &serde_json::to_vec_pretty(&self.request)?)?;
         let fetched = self.staging.join(FETCHED);
         if !fetched.exists() {
-            self.fetch(store, fetcher, parallel).await?;
+            let done = self.fetch(store, fetcher, parallel).await?;
             fs::sync_file_system(&self.staging)?;
-            fs::replace(&fetched, b"")?;
+            fs::replace(&fetched, &serde_json::to_vec_pretty(&done)?)?;
         }
+        let done = read_done(&fetched);
         let owner = Dir::open(&self.plan.target)?.stat()?;
         for table in &self.plan.tables {
             place(&self.staging, &self.plan.target, table, &owner)?;
         }
         fs::rename_noreplace(&self.staging, &self.done)?;
         fs::sync_dir(&self.plan.target)?;
-        fs::remove_tree(&self.done)?;
-        Ok(self.plan)
+        self.clear()?;
+        Ok((self.plan, done))
     }
 
-    async fn fetch(&self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<()> {
+    /// Removes what is left when all is in its place; last of all the note of what could not be restored.
+    fn clear(&self) -> anyhow::Result<()> {
+        for entry in Dir::open(&self.done)?.list()?.into_iter().filter(|entry| entry.name != FETCHED) {
+            match entry.kind {
+                fs::Kind::Directory => fs::remove_tree(&self.done.join(entry.name))?,
+                _ => fs::unlink(&self.done.join(entry.name))?,
+            }
+        }
+        Ok(fs::remove_tree(&self.done)?)
+    }
+
+    async fn fetch(&self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<Done> {
         let catalog = Catalog::of(store.as_ref());
         let mut running = JoinSet::new();
+        let mut done = Done::default();
         for table in &self.plan.tables {
             let directory = self.staging.join(&table.keyspace).join(&table.directory);
             fs::create_dirs(&directory)?;
             let Some(hash) = &table.part else { continue };
-            let part = catalog.part(&self.journal.node, &table.keyspace, &table.directory, hash).await?;
+            let part = catalog.part(&self.request.node, &table.from.keyspace, &table.from.directory, hash).await?;
             for sstable in part.sstables {
-                if sstable.damaged && !self.journal.include_damaged {
+                if sstable.damaged && !self.request.include_damaged {
                     continue;
                 }
                 if let Some(index) = &sstable.index {
                     fs::create_dirs(&directory.join(index))?;
                 }
                 while running.len() >= parallel {
-                    joined(running.join_next().await)?;
+                    joined(&mut done, running.join_next().await)?;
                 }
-                let (fetcher, directory) = (fetcher.clone(), directory.clone());
-                running.spawn_blocking(move || all_proven(&sstable, fetcher.fetch(&sstable, Some(&directory))));
+                let (fetcher, directory, name) = (fetcher.clone(), directory.clone(), table.from.to_string());
+                running.spawn_blocking(move || {
+                    let to = Target { table: &directory, local: None, like: None };
+                    judge(&name, &sstable, fetcher.fetch(&sstable, Some(to)), &directory)
+                });
             }
         }
         while !running.is_empty() {
-            joined(running.join_next().await)?;
+            joined(&mut done, running.join_next().await)?;
         }
-        Ok(())
+        Ok(done)
     }
 }
 
-fn joined(outcome: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> anyhow::Result<()> {
-    outcome.map_or(Ok(()), |outcome| outcome.context("a reader failed")?)
+fn read_done(path: &Path) -> Done {
+    // Killed in the middle of the clearing up: all is in its place, and no number is known any more.
+    std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+type Joined = Option<Result<anyhow::Result<Judged>, tokio::task::JoinError>>;
+
+/// Counts what a reader has done.
+pub fn joined(done: &mut Done, outcome: Joined) -> anyhow::Result<()> {
+    if let Some(outcome) = outcome {
+        done.add(outcome.context("a reader failed")??);
+    }
+    Ok(())
 }
 
 /// A table's directory must be absent or empty: what lies there is not ours to touch.

@@ -1,14 +1,20 @@
 //! What a restore will do, as a value: computed, shown, then done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use serde::Serialize;
+use helenus_sstable::descriptor::FileName;
+use helenus_sstable::directory::TableDirectory;
+use serde::{Deserialize, Serialize};
 
+use super::release::Release;
+use super::rename::Renames;
+use super::rules::{self, Onto};
 use crate::catalog::Catalog;
+use crate::error::usage;
 use crate::manifest::Manifest;
-use crate::manifest::model::{Amount, Part};
+use crate::manifest::model::{Amount, Part, StoredSSTable, TableEntry};
 use crate::selection::Selection;
 
 /// A restore of selected tables into a directory.
@@ -26,6 +32,46 @@ pub struct Plan {
     pub free_bytes: u64,
     /// Damaged SSTables that are left out, as `keyspace.table/sstable`.
     pub left_out: Vec<String>,
+    /// What else is left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// What is to be restored of a backup.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    /// The backup.
+    pub manifest: &'a Manifest,
+    /// Which tables.
+    pub selection: &'a Selection,
+    /// Under which names.
+    pub renames: &'a Renames,
+    /// Whether damaged SSTables, too.
+    pub include_damaged: bool,
+    /// The release of the Cassandra that will read it, if it is known.
+    pub release: Option<Release>,
+}
+
+/// A table's place in the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Keyspace.
+    pub keyspace: String,
+    /// `<table>-<table id>`.
+    pub directory: String,
+}
+
+impl Source {
+    /// Where the entry's table is.
+    pub fn of(entry: &TableEntry) -> Self {
+        Self { keyspace: entry.keyspace.clone(), directory: entry.directory.clone() }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let table = self.directory.split('-').next().unwrap_or(&self.directory);
+        write!(f, "{}.{table}", self.keyspace)
+    }
 }
 
 /// One table of a plan.
@@ -35,6 +81,8 @@ pub struct PlannedTable {
     pub keyspace: String,
     /// `<table>-<table id>`.
     pub directory: String,
+    /// Where it is in the backup: elsewhere if it is renamed.
+    pub from: Source,
     /// Hash of the part.
     pub part: Option<String>,
     /// What is restored of it.
@@ -42,53 +90,98 @@ pub struct PlannedTable {
 }
 
 /// Room that a file system needs besides the bytes of the files: blocks begun, directories.
-fn with_overhead(bytes: u64, files: u64) -> u64 {
+pub fn with_overhead(bytes: u64, files: u64) -> u64 {
     bytes + files * 4096
 }
 
 impl Plan {
-    /// Plans the restore of the selected tables of a backup.
-    pub async fn make(
-        catalog: Catalog<'_>,
-        manifest: &Manifest,
-        selection: &Selection,
-        include_damaged: bool,
-        target: &Path,
-    ) -> anyhow::Result<Self> {
-        let node = manifest.node_name();
+    /// Plans the restore of the selected tables of a backup into a directory.
+    pub async fn make(catalog: Catalog<'_>, scope: &Scope<'_>, target: &Path) -> anyhow::Result<Self> {
+        let Scope { manifest, renames, .. } = *scope;
+        let chosen = rules::choose(manifest, scope.selection, renames, Onto::Directory)?;
         let mut tables = Vec::new();
         let mut total = Amount::default();
         let mut left_out = Vec::new();
-        for entry in manifest.tables.iter().filter(|entry| selection.includes(&entry.keyspace, &entry.table)) {
+        for entry in &chosen.tables {
             let mut amount = entry.amount;
             if let Some(hash) = &entry.part {
-                let part = catalog.part(&node, &entry.keyspace, &entry.directory, hash).await?;
+                let part = catalog.part(&manifest.node_name(), &entry.keyspace, &entry.directory, hash).await?;
                 refuse_twins(&part)?;
                 amount = Amount::default();
                 for sstable in &part.sstables {
-                    if sstable.damaged && !include_damaged {
-                        left_out.push(format!("{}.{}/{}", entry.keyspace, entry.table, sstable.sstable));
-                    } else {
+                    if scope.takes(entry, sstable, &mut left_out)? {
                         amount.add(sstable.amount());
                     }
                 }
             }
             total.add(amount);
-            let (keyspace, directory, part) = (entry.keyspace.clone(), entry.directory.clone(), entry.part.clone());
-            tables.push(PlannedTable { keyspace, directory, part, amount });
+            let (keyspace, directory) = match renames.of(&entry.keyspace, &entry.table) {
+                None => (entry.keyspace.clone(), entry.directory.clone()),
+                Some((keyspace, table)) => {
+                    let id = TableDirectory::parse(&entry.directory).ok().and_then(|directory| directory.id);
+                    (keyspace, TableDirectory { table, id }.to_string())
+                }
+            };
+            tables.push(PlannedTable {
+                keyspace,
+                directory,
+                from: Source::of(entry),
+                part: entry.part.clone(),
+                amount,
+            });
         }
-        if tables.is_empty() {
-            bail!("the selection ({}) matches no table of backup {}", selection.text(), manifest.backup_id);
-        }
+        scope.refuse_nothing(tables.is_empty())?;
+        refuse_same_place(tables.iter().map(|table| (&table.keyspace, &table.directory, &table.from)))?;
         let free_bytes = free_bytes(target)?;
         let (backup_id, target) = (manifest.backup_id.to_string(), target.to_owned());
-        Ok(Self { backup_id, target, tables, total, free_bytes, left_out })
+        Ok(Self { backup_id, target, tables, total, free_bytes, left_out, notes: chosen.notes })
     }
 
     /// Bytes that the target's file system must have free.
     pub fn disk_needed(&self) -> u64 {
         with_overhead(self.total.bytes, self.total.files)
     }
+}
+
+impl Scope<'_> {
+    /// True if the SSTable is restored; `left_out` gets the name of one that is damaged.
+    pub fn takes(
+        &self,
+        entry: &TableEntry,
+        sstable: &StoredSSTable,
+        left_out: &mut Vec<String>,
+    ) -> anyhow::Result<bool> {
+        let name = format!("{}.{}/{}", entry.keyspace, entry.table, sstable.sstable);
+        if sstable.damaged && !self.include_damaged {
+            left_out.push(name);
+            return Ok(false);
+        }
+        if let Some(release) = self.release
+            && let Ok(file) = FileName::parse(&format!("{}-Data.db", sstable.sstable))
+        {
+            release.check(file.descriptor.version, &format!("{name}-Data.db"))?;
+        }
+        Ok(true)
+    }
+
+    /// Refuses a selection that matches no table.
+    pub fn refuse_nothing(&self, is_nothing: bool) -> anyhow::Result<()> {
+        if is_nothing {
+            bail!("the selection ({}) matches no table of backup {}", self.selection.text(), self.manifest.backup_id);
+        }
+        Ok(())
+    }
+}
+
+/// Two tables under one name would be one table with the files of both.
+pub fn refuse_same_place<'a>(tables: impl Iterator<Item = (&'a String, &'a String, &'a Source)>) -> anyhow::Result<()> {
+    let mut taken = BTreeMap::new();
+    for (keyspace, directory, from) in tables {
+        if let Some(other) = taken.insert((keyspace, directory), from) {
+            return Err(usage(format!("{other} and {from} would both be restored into {keyspace}/{directory}")));
+        }
+    }
+    Ok(())
 }
 
 /// Two SSTables of one name, from two data directories, cannot lie in one directory.

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use helenus_tests::agent::{Agent, transient_links};
 
+use crate::in_place::{Changed, files, hidden, live};
 use crate::node::{Small, assert_same, contents, copy_tree};
 
 /// Up to this number of passings of one step, the power goes at each of them; beyond, at the first and the last ones
@@ -170,4 +171,114 @@ fn a_restore_dies_at_each_step() {
         output.was_killed()
     });
     assert!(killed * 10 > steps.len() * 8, "{killed} of {} steps were reached", steps.len());
+}
+
+/// A changed node again and again, over one repository.
+struct Copies {
+    first: Changed,
+}
+
+impl Copies {
+    fn new() -> Self {
+        Self { first: Changed::new() }
+    }
+
+    /// The node as it was before the restore, elsewhere.
+    fn make(&self) -> Small {
+        let work = tempfile::Builder::new().prefix("helenus-copy-").tempdir().expect("a directory");
+        let from = &self.first.small;
+        let data_dirs = ["d1", "d2"].map(|name| work.path().join("data").join(name));
+        for (from, to) in from.data_dirs.iter().zip(&data_dirs) {
+            copy_tree(from, to, &|_| true).expect("copied");
+        }
+        Small { work, data_dirs, repository: from.repository.clone(), agent: from.agent.clone() }
+    }
+}
+
+fn in_place(small: &Small) -> Vec<OsString> {
+    let mut arguments = crate::in_place::in_place(small, &["latest", "--in-place", "--replace", "--repository"]);
+    arguments.push(small.repository.root.clone().into());
+    arguments
+}
+
+fn end(small: &Small, how: &str) -> Vec<OsString> {
+    crate::in_place::in_place(small, &[how])
+}
+
+/// Fails unless a file that is in its place has old bytes or new ones, whatever step was the last.
+fn assert_old_or_new(copies: &Copies, small: &Small, step: &str) {
+    for (path, bytes) in files(small) {
+        let known = [&copies.first.before, &copies.first.backed_up].iter().any(|all| all.get(&path) == Some(&bytes));
+        assert!(known, "{step}: {} is neither what it was nor what it should be", path.display());
+    }
+}
+
+/// Killed at any step, the same command goes on, and the end is the same; or an abort brings back what was there.
+#[test]
+fn a_restore_in_place_dies_at_each_step() {
+    let copies = Copies::new();
+    let counted = copies.make();
+    let list = copies.first.small.work.path().join("steps in place");
+    let steps = steps(&counted.agent, &in_place(&counted), &list);
+    assert!(steps.len() > 50, "few steps: {steps:?}");
+    let killed = at_each(&steps, |step| {
+        let mut was_killed = true;
+        for aborts in [false, true] {
+            let small = copies.make();
+            let agent = &small.agent;
+            let output = agent.with("HELENUS_FAIL_AT", step).run(&in_place(&small)).expect("the run ends");
+            assert!(output.was_killed() || output.success(), "{step}: {output}");
+            was_killed &= output.was_killed();
+            assert_old_or_new(&copies, &small, step);
+            if aborts {
+                // Before the journal is there, there is nothing to abort.
+                let aborted = agent.run(&end(&small, "--abort")).expect("the run ends");
+                let nothing = aborted.stderr.contains("no restore in place was begun here");
+                assert!(aborted.success() || nothing, "abort after {step}: {aborted}");
+                assert_same(&copies.first.before, &files(&small), step);
+                if !nothing {
+                    assert!(hidden(&small).is_empty(), "{step}: {:?} is left behind", hidden(&small));
+                }
+            }
+            agent.expect(0, &in_place(&small)).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+            assert_same(&live(&copies.first.backed_up), &live(&files(&small)), step);
+            agent.expect(0, &end(&small, "--finish")).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+            assert_same(&live(&copies.first.backed_up), &live(&files(&small)), step);
+            assert!(hidden(&small).is_empty(), "{step}: {:?} is left behind", hidden(&small));
+        }
+        was_killed
+    });
+    assert!(killed * 10 > steps.len() * 8, "{killed} of {} steps were reached", steps.len());
+}
+
+/// An abort that is killed goes on when it is run again, and so does a finish.
+#[test]
+fn abort_and_finish_die_at_each_step() {
+    let copies = Copies::new();
+    for (how, expected) in [("--abort", copies.first.before.clone()), ("--finish", live(&copies.first.backed_up))] {
+        let as_wanted = |small: &Small| if how == "--abort" { files(small) } else { live(&files(small)) };
+        let prepare = || {
+            let small = copies.make();
+            small.agent.expect(0, &in_place(&small)).expect("a restore");
+            small
+        };
+        let counted = prepare();
+        let list = copies.first.small.work.path().join(format!("steps of {how}"));
+        let steps = steps(&counted.agent, &end(&counted, how), &list);
+        assert!(steps.len() > 20, "few steps: {steps:?}");
+        let killed = at_each(&steps, |step| {
+            let small = prepare();
+            let output = small.agent.with("HELENUS_FAIL_AT", step).run(&end(&small, how)).expect("the run ends");
+            assert!(output.was_killed() || output.success(), "{step}: {output}");
+            assert_old_or_new(&copies, &small, step);
+            let again = small.agent.run(&end(&small, how)).expect("the run ends");
+            let nothing = again.stderr.contains("no restore in place was begun here");
+            assert!(again.success() || nothing, "after {step}: {again}");
+            assert_same(&expected, &as_wanted(&small), step);
+            let left = hidden(&small).iter().map(|dir| contents(dir).expect("files").len()).sum::<usize>();
+            assert_eq!(left, 0, "{step}: {:?} is left behind", hidden(&small));
+            output.was_killed()
+        });
+        assert!(killed * 10 > steps.len() * 8, "{how}: {killed} of {} steps were reached", steps.len());
+    }
 }

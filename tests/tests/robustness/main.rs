@@ -7,5 +7,6 @@ mod cleared;
 mod crash;
 mod flips;
 mod hostile;
+mod in_place;
 mod no_space;
 mod node;

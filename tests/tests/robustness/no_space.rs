@@ -8,7 +8,8 @@ use std::time::Duration;
 use helenus_tests::agent::transient_links;
 use helenus_tests::process;
 
-use crate::node::{PROGRAM, Small};
+use crate::in_place::{Changed, files, live};
+use crate::node::{PROGRAM, Small, assert_same};
 
 /// The system refuses each kind of step in turn, at its first passing and at a later one.
 #[test]
@@ -47,6 +48,66 @@ fn each_step_can_be_refused() {
         }
     }
     assert!(refused >= 12, "only {refused} refusals made a backup fail; steps are {names:?}");
+}
+
+/// A disk that is full in the middle of a restore in place: it stops, says so, and goes on when there is room again.
+#[test]
+fn a_restore_in_place_can_be_refused() {
+    let counted = Changed::new();
+    let list = counted.small.work.path().join("steps in place");
+    counted.small.agent.with("HELENUS_FAIL_LIST", &list).expect(0, &counted.restore()).expect("a restore");
+    let list = fs::read_to_string(&list).expect("the list of steps");
+    let names: BTreeSet<&str> = list.lines().collect();
+    let mut refused = 0;
+    for name in &names {
+        for passing in ["1", "5"] {
+            let when = format!("{name}:{passing}=ENOSPC");
+            let changed = Changed::new();
+            let agent = &changed.small.agent;
+            let output = agent.with("HELENUS_FAIL_ERROR", &when).run(&changed.restore()).expect("the run ends");
+            if output.code() == Some(1) {
+                refused += 1;
+                assert!(output.stderr.contains("No space left"), "{when}: the message does not say so: {output}");
+                assert!(output.stderr.contains('/'), "{when}: the message names no path: {output}");
+                if matches!(*name, "create" | "settle") {
+                    let says =
+                        output.stderr.contains("the disk is full; what was fetched is kept, and no table was changed");
+                    assert!(says, "{when}: {output}");
+                    assert_same(&changed.before, &files(&changed.small), &when);
+                }
+            } else {
+                assert_eq!(output.code(), Some(0), "{when}: {output}");
+            }
+            agent.expect(0, &changed.restore()).unwrap_or_else(|error| panic!("after {when}: {error:#}"));
+            assert_same(&live(&changed.backed_up), &live(&files(&changed.small)), &when);
+            agent.expect(0, &changed.command(&["--abort"])).unwrap_or_else(|error| panic!("after {when}: {error:#}"));
+            assert_same(&changed.before, &files(&changed.small), &when);
+        }
+    }
+    assert!(refused >= 10, "only {refused} refusals made a restore fail; steps are {names:?}");
+}
+
+/// What does not fit is refused before anything is changed, with the bytes that are missing.
+#[test]
+fn a_restore_that_does_not_fit() {
+    let changed = Changed::new();
+    let small = &changed.small;
+    let script = "mkdir -p \"$1/a\" && mount -t tmpfs -o size=64k none \"$1/a\" || exit 99; config=$2; shift 2
+        \"$@\" --config \"$config\"; code=$?; ls -A \"${0}/a\" >&2; exit $code";
+    let disks = small.work.path().join("disks");
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "bash", "-c", script]).arg(&disks).arg(&disks);
+    command.arg(small.work.path().join("agent/helenus.toml")).arg(PROGRAM);
+    command.args(["restore", "latest", "--in-place", "--replace", "--data-dir"]).arg(disks.join("a"));
+    command.arg("--repository").arg(&small.repository.root);
+    let Ok(output) = process::run(&mut command, Duration::from_secs(60)) else { return };
+    if !matches!(output.code(), Some(0..=3)) {
+        eprintln!("skipped: no right to mount here");
+        return;
+    }
+    assert_eq!(output.code(), Some(1), "{output}");
+    assert!(output.stderr.contains("bytes are needed on this file system and 65536 are free: "), "{output}");
+    assert!(output.stderr.contains("are missing") && !output.stderr.contains(".helenus"), "{output}");
 }
 
 /// The same with file systems that are really full and really read-only, where this machine lets us mount them.

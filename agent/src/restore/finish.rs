@@ -1,0 +1,217 @@
+//! Removes what was there before a restore, when the restore is proven.
+//!
+//! Each file that the backup has is read where it was placed, and compared. Once Cassandra has run it rewrites some
+//! components, and compacts SSTables into others: then the components that it may rewrite may differ, and an SSTable may
+//! be gone if its table has others that the backup does not have. Whatever else differs leaves the old files alone.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use helenus_sstable::component::Component;
+use helenus_sstable::descriptor::FileName;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::in_place::lost_of;
+use super::journal::{Shelf, Stage, Workspace};
+use super::judge::Tally;
+use super::request::Request;
+use super::reuse;
+use crate::manifest::model::{Amount, StoredSSTable, is_index_directory};
+use crate::node::lock::NodeLock;
+
+/// What was seen and done.
+#[derive(Debug, Serialize)]
+pub struct Finished {
+    /// The restore.
+    #[serde(flatten)]
+    pub request: Request,
+    /// SSTables whose files are as the backup has them.
+    pub proven: Amount,
+    /// SSTables that Cassandra has compacted since.
+    pub compacted: u64,
+    /// Files that Cassandra has rewritten since.
+    pub rewritten: u64,
+    /// What is not as it should be: with any of these, nothing was removed.
+    pub problems: Vec<String>,
+    /// Old files that were removed, or would have been.
+    pub old: Tally,
+}
+
+/// What is there of one SSTable.
+#[derive(Debug)]
+enum State {
+    /// All files, so many of them rewritten by Cassandra.
+    There { amount: Amount, rewritten: u64 },
+    /// No file.
+    Gone,
+    /// Something is not as it should be.
+    Wrong(Vec<String>),
+}
+
+/// Proves a restore; without a problem, and unless only a look was wanted, removes the old files.
+pub async fn finish(mut workspace: Workspace, parallel: usize, dry_run: bool) -> anyhow::Result<Finished> {
+    let _lock = NodeLock::take(&workspace.journal.data_directories)?;
+    let mut finished = Finished {
+        request: workspace.journal.request.clone(),
+        proven: Amount::default(),
+        compacted: 0,
+        rewritten: 0,
+        problems: Vec::new(),
+        old: Tally::default(),
+    };
+    match workspace.journal.stage {
+        Stage::Placed => {
+            prove(&workspace, parallel, &mut finished).await?;
+            finished.old = old_files(&workspace)?;
+            if dry_run || !finished.problems.is_empty() {
+                return Ok(finished);
+            }
+            workspace.enter(Stage::Finishing)?;
+        }
+        Stage::Finishing => finished.old = old_files(&workspace)?,
+        Stage::Fetching | Stage::Aside | Stage::Placing => bail!(
+            "{}: the restore of {} is not complete: run it again with the same options first",
+            workspace.root().display(),
+            workspace.journal.request
+        ),
+        Stage::Clearing | Stage::Returning | Stage::Removing => bail!(
+            "{}: the restore of {} is being aborted: run `helenus restore --abort` again",
+            workspace.root().display(),
+            workspace.journal.request
+        ),
+    }
+    if !dry_run {
+        workspace.remove()?;
+    }
+    Ok(finished)
+}
+
+async fn prove(workspace: &Workspace, parallel: usize, finished: &mut Finished) -> anyhow::Result<()> {
+    for (number, table) in workspace.journal.tables.iter().enumerate().filter(|(_, table)| table.part.is_some()) {
+        let lost = lost_of(&workspace.journal, table);
+        let part = workspace.part(number)?;
+        let known: BTreeSet<String> = part.sstables.iter().map(|sstable| reuse::name(sstable, "")).collect();
+        // Cassandra may have moved an SSTable to another disk.
+        let live: Arc<Vec<_>> = Arc::new(workspace.places().map(|place| workspace.live(place, table)).collect());
+        let mut running = JoinSet::new();
+        let mut gone = Vec::new();
+        for (sstable, place) in part.sstables.into_iter().zip(&table.places) {
+            if place.is_none() || lost.contains(&reuse::name(&sstable, "").trim_end_matches('-')) {
+                continue;
+            }
+            while running.len() >= parallel {
+                count(running.join_next().await, finished, &mut gone)?;
+            }
+            let live = Arc::clone(&live);
+            running.spawn_blocking(move || (reuse::name(&sstable, ""), look(&sstable, &live)));
+        }
+        while !running.is_empty() {
+            count(running.join_next().await, finished, &mut gone)?;
+        }
+        if gone.is_empty() {
+            continue;
+        }
+        if has_others(&live, &known)? {
+            finished.compacted += gone.len() as u64;
+        } else {
+            let table = table.to_string();
+            finished.problems.extend(gone.into_iter().map(|name| {
+                format!("{table}: {} is missing, and the table has no newer SSTable", name.trim_end_matches('-'))
+            }));
+        }
+    }
+    Ok(())
+}
+
+type Joined = Option<Result<(String, anyhow::Result<State>), tokio::task::JoinError>>;
+
+fn count(joined: Joined, finished: &mut Finished, gone: &mut Vec<String>) -> anyhow::Result<()> {
+    let Some(joined) = joined else { return Ok(()) };
+    let (name, state) = joined.context("a reader failed")?;
+    match state? {
+        State::There { amount, rewritten } => {
+            finished.proven.add(amount);
+            finished.rewritten += rewritten;
+        }
+        State::Gone => gone.push(name),
+        State::Wrong(problems) => finished.problems.extend(problems),
+    }
+    Ok(())
+}
+
+fn look(sstable: &StoredSSTable, live: &[PathBuf]) -> anyhow::Result<State> {
+    let data = reuse::name(sstable, "Data.db");
+    let directory = live.iter().find(|directory| directory.join(&data).is_file());
+    let (mut rewritten, mut problems) = (0, Vec::new());
+    for file in &sstable.files {
+        let Some(directory) = directory else {
+            let name = reuse::name(sstable, &file.component);
+            if let Some(path) = live.iter().map(|directory| directory.join(&name)).find(|path| path.exists()) {
+                problems.push(format!("{}: there, without its Data.db", path.display()));
+            }
+            continue;
+        };
+        let path = directory.join(reuse::name(sstable, &file.component));
+        let is_mutable = Component::parse(&file.component).is_mutable();
+        match reuse::is_equal(&path, file) {
+            Ok(true) => {}
+            Ok(false) | Err(_) if is_mutable => rewritten += 1,
+            Ok(false) => problems.push(format!("{}: other bytes than in the backup", path.display())),
+            // Compacted while we looked.
+            Err(_) if !path.exists() && !directory.join(&data).exists() => return Ok(State::Gone),
+            Err(error) => problems.push(format!("{error:#}")),
+        }
+    }
+    Ok(match (directory, problems.is_empty()) {
+        (_, false) => State::Wrong(problems),
+        (Some(_), true) => State::There { amount: sstable.amount(), rewritten },
+        (None, true) => State::Gone,
+    })
+}
+
+/// True if the table or one of its indexes has SSTables that the backup does not have.
+fn has_others(live: &[PathBuf], known: &BTreeSet<String>) -> anyhow::Result<bool> {
+    for directory in live {
+        if has_other(directory, "", known)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn has_other(directory: &Path, index: &str, known: &BTreeSet<String>) -> anyhow::Result<bool> {
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let name = entry.with_context(|| directory.display().to_string())?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let is_other = match FileName::parse(name) {
+            Ok(FileName { descriptor, component: Component::Data }) => {
+                !known.contains(&format!("{index}{descriptor}-"))
+            }
+            _ if is_index_directory(name) => has_other(&directory.join(name), &format!("{name}/"), known)?,
+            _ => false,
+        };
+        if is_other {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What removing the old files gives back: files that nothing else shares.
+fn old_files(workspace: &Workspace) -> anyhow::Result<Tally> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut old = Tally::default();
+    for place in workspace.places() {
+        for entry in walkdir::WalkDir::new(workspace.at(place).join(Shelf::Old.name())).into_iter().flatten() {
+            let metadata = entry.metadata().with_context(|| entry.path().display().to_string())?;
+            if metadata.is_file() {
+                old.files += 1;
+                old.bytes += if metadata.nlink() == 1 { metadata.len() } else { 0 };
+            }
+        }
+    }
+    Ok(old)
+}
