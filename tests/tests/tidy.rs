@@ -45,7 +45,7 @@ const RULES: &[Rule] = &[
             "linkat(",
         ],
         within: "agent/src",
-        allowed: &["fs.rs"],
+        allowed: &["fs/"],
         instead: "a function of `fs`, which has the fail point",
     },
     Rule {
