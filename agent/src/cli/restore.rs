@@ -64,7 +64,7 @@ struct Document<'a> {
 pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::Result<Outcome> {
     let Options { backup, repository, to_dir, identity, selection, include_damaged, cassandra_is_stopped, dry_run } =
         options;
-    let store = store::open(&config.repository_url(&repository)?)?;
+    let store = store::open(&config.repository(&repository)?).await?;
     Repository::open(store.as_ref()).await?;
     let selection = selection.parse(&SelectionText::default())?;
     let catalog = Catalog::of(store.as_ref());
