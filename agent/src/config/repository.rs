@@ -46,7 +46,7 @@ pub fn check(name: &str, raw: raw::Repository) -> anyhow::Result<Location> {
         }
         settings.concurrency = concurrency;
     }
-    let Settings { bucket, prefix, concurrency, patience, .. } = *settings;
+    let Settings { bucket, prefix, keys, concurrency, patience, .. } = *settings;
     Ok(Location::S3(Box::new(Settings {
         bucket,
         prefix,
@@ -54,6 +54,7 @@ pub fn check(name: &str, raw: raw::Repository) -> anyhow::Result<Location> {
         region,
         path_style,
         profile,
+        keys,
         ca_file,
         encryption,
         storage_class,

@@ -15,7 +15,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -24,6 +24,9 @@ use aws_smithy_http_client::{Builder, Connector};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use md5::{Digest, Md5};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::failure::{Failure, Kind};
 use super::layers::Layers;
@@ -137,11 +140,16 @@ fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClient, String> {
         Some(path) => {
             let place = || format!("ca_file {}", path.display());
             let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", place()))?;
-            // Checked here: the client would not say which file it was.
-            if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+            // Checked here: the client would panic.
+            let mut roots = RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
+                let certificate = certificate.map_err(|error| format!("{}: {error}", place()))?;
+                roots.add(certificate).map_err(|error| format!("{}: {error}", place()))?;
+            }
+            if roots.is_empty() {
                 return Err(format!("{}: expected certificates as PEM, found none", place()));
             }
-            TrustStore::empty().with_pem_certificate(pem)
+            TrustStore::default().with_pem_certificate(pem)
         }
     };
     let tls = TlsContext::builder().with_trust_store(trust).build().map_err(|error| format!("TLS: {error}"))?;
@@ -183,6 +191,9 @@ async fn shared_config(settings: &Settings, http: SharedHttpClient, region: &str
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
+    }
+    if let Some(keys) = &settings.keys {
+        loader = loader.credentials_provider(Credentials::new(&keys.id, &keys.secret, None, None, "settings"));
     }
     loader.load().await
 }

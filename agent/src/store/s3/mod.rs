@@ -43,7 +43,7 @@ use self::connection::{Connection, NoConnection};
 use self::create::Locks;
 use self::failure::{Action, Failure, Kind};
 use self::layers::Layers;
-pub use self::settings::{Encryption, Patience, Settings};
+pub use self::settings::{Encryption, Keys, Patience, Settings};
 use self::throttle::Pieces;
 use super::{BoxStream, ByteStream, Bytes, Depth, Error, KeyPrefix, Listed, ObjectKey, Span, Store, Stored, Upload};
 

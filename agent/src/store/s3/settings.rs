@@ -10,8 +10,7 @@ use crate::store::key::KeyPrefix;
 /// Requests on their way at a time, when nothing else is configured.
 pub const CONCURRENCY: usize = 16;
 
-/// Everything that decides how a bucket is spoken to. Credentials are not among it: they come from where the AWS tools
-/// look for them.
+/// Everything that decides how a bucket is spoken to. Credentials come from where the AWS tools look for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Name of the bucket.
@@ -26,7 +25,9 @@ pub struct Settings {
     pub path_style: Option<bool>,
     /// Profile of the AWS configuration files.
     pub profile: Option<String>,
-    /// Certificates to trust, as PEM, instead of those of the system.
+    /// These keys, and no search for others. No configuration sets them: keys do not belong into it.
+    pub keys: Option<Keys>,
+    /// Certificates to trust, as PEM, beside those of the system.
     pub ca_file: Option<PathBuf>,
     /// How the server encrypts what it stores.
     pub encryption: Encryption,
@@ -40,6 +41,21 @@ pub struct Settings {
     pub concurrency: usize,
     /// How failed requests are tried again.
     pub patience: Patience,
+}
+
+/// An access key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.id)
+    }
 }
 
 /// How the server encrypts what it stores.
@@ -104,6 +120,7 @@ impl Settings {
             region: None,
             path_style: None,
             profile: None,
+            keys: None,
             ca_file: None,
             encryption: Encryption::Bucket,
             storage_class: None,
