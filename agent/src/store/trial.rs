@@ -121,7 +121,9 @@ async fn read(store: &dyn Store, under: &KeyPrefix) -> Result<String, String> {
         let stream = store.read(&key, range.clone().into()).await.map_err(said)?;
         let got: Vec<Bytes> = stream.try_collect().await.map_err(said)?;
         let got = got.concat();
-        expect(got == expected.as_bytes(), || format!("bytes {range:?}: expected {expected}, got {} others", got.len()))?;
+        expect(got == expected.as_bytes(), || {
+            format!("bytes {range:?}: expected {expected}, got {} others", got.len())
+        })?;
     }
     let beyond = store.read(&key, (5..11).into()).await.map(drop);
     expect(matches!(beyond, Err(Error::Truncated { length: 10, .. })), || {
@@ -157,7 +159,8 @@ async fn list(store: &dyn Store, under: &KeyPrefix) -> Result<String, String> {
         let got = listed(store.list(&directory, after, Depth::All).try_collect().await.map_err(said)?);
         expect(got == expected, || format!("after {after:?}: expected {expected:?}, got {got:?}"))?;
     }
-    let levels: Vec<String> = ["a-b/", "a.b", "a/", "a0", "é"].iter().map(|name| format!("{directory}{name}")).collect();
+    let levels: Vec<String> =
+        ["a-b/", "a.b", "a/", "a0", "é"].iter().map(|name| format!("{directory}{name}")).collect();
     let got = listed(store.list(&directory, None, Depth::Level).try_collect().await.map_err(said)?);
     expect(got == levels, || format!("one level: expected {levels:?}, got {got:?}"))?;
     Ok("in the order of keys, from any key on, by level".to_owned())
@@ -203,7 +206,9 @@ async fn delete(store: &dyn Store, under: &KeyPrefix, trials: &mut Trials) {
     };
     match deleted.await {
         Ok((0, _)) => {}
-        Ok((count, 0)) => trials.add("delete", Verdict::Good, format!("the {count} objects of this trial were removed")),
+        Ok((count, 0)) => {
+            trials.add("delete", Verdict::Good, format!("the {count} objects of this trial were removed"))
+        }
         Ok((_, left)) => {
             trials.add("delete", Verdict::Bad, format!("{left} objects below {under} are still listed after deleting"));
         }

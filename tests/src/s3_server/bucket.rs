@@ -317,7 +317,10 @@ impl S3 for Bucket {
         Ok(S3Response::new(output))
     }
 
-    async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         right_bucket(&request.input.bucket)?;
         if request.input.delete.objects.len() > 1000 {
             return Err(s3_error!(MalformedXML, "more than 1,000 keys"));
@@ -352,9 +355,7 @@ impl S3 for Bucket {
             customer_key_md5: input.sse_customer_key_md5,
             ..Object::default()
         };
-        state
-            .uploads
-            .insert(id.clone(), Unfinished { key: input.key, object, has_full_sum, parts: BTreeMap::new() });
+        state.uploads.insert(id.clone(), Unfinished { key: input.key, object, has_full_sum, parts: BTreeMap::new() });
         let output = CreateMultipartUploadOutput { upload_id: Some(id), ..CreateMultipartUploadOutput::default() };
         Ok(S3Response::new(output))
     }
@@ -372,11 +373,8 @@ impl S3 for Bucket {
         let sum = input.checksum_crc32.filter(|_| !knows_no_sums);
         right_sum(sum.as_ref(), &body)?;
         upload.parts.insert(input.part_number, (body, e_tag.clone()));
-        let output = UploadPartOutput {
-            e_tag: Some(ETag::Strong(e_tag)),
-            checksum_crc32: sum,
-            ..UploadPartOutput::default()
-        };
+        let output =
+            UploadPartOutput { e_tag: Some(ETag::Strong(e_tag)), checksum_crc32: sum, ..UploadPartOutput::default() };
         Ok(S3Response::new(output))
     }
 

@@ -12,6 +12,7 @@ mod bucket;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
@@ -140,7 +141,8 @@ impl S3Server {
                 running.spawn(async move {
                     let answer = service_fn(move |request| answer(service.clone(), control.clone(), request));
                     // A connection that ends in the middle is what half of the faults are.
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+                    let _ =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
                 });
                 while running.try_join_next().is_some() {}
             }
@@ -186,8 +188,8 @@ impl S3Server {
             keys: Some(Keys { id: KEY_ID.to_owned(), secret: SECRET.to_owned() }),
             patience: Patience {
                 attempts: 6,
-                first_pause: std::time::Duration::from_millis(1),
-                longest_pause: std::time::Duration::from_millis(5),
+                first_pause: Duration::from_millis(1),
+                longest_pause: Duration::from_millis(5),
             },
             ..Settings::parse(&format!("s3://{BUCKET}/{prefix}")).expect("a URL")
         }
@@ -217,7 +219,11 @@ fn classify(request: &Request<Incoming>) -> (Ask, String) {
 type Answer = Response<BoxBody<Bytes, std::io::Error>>;
 
 fn plain(status: u16, code: &str, message: &str) -> http_builder::Builder {
-    http_builder::Builder { status, text: format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>"), headers: Vec::new() }
+    http_builder::Builder {
+        status,
+        text: format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>"),
+        headers: Vec::new(),
+    }
 }
 
 mod http_builder {
@@ -290,7 +296,10 @@ async fn answer(
         Some(Fault::LostRequest) => return Err(lost()),
         _ => {}
     }
-    let done = service.call(request.map(s3s::Body::from)).await.map_err(|error| std::io::Error::other(format!("{error:?}")))?;
+    let done = service
+        .call(request.map(s3s::Body::from))
+        .await
+        .map_err(|error| std::io::Error::other(format!("{error:?}")))?;
     let (head, body) = done.into_parts();
     let body = body.collect().await.map_err(|error| std::io::Error::other(error.to_string()))?.to_bytes();
     match fault {
@@ -300,8 +309,13 @@ async fn answer(
             Ok(plain(500, "InternalError", error).build(is_head))
         }
         Some(Fault::Cut(bytes)) if bytes < body.len() => {
-            let frames = [Ok(Frame::data(body.slice(..bytes))), Err(lost())];
-            Ok(Response::from_parts(head, StreamBody::new(stream::iter(frames)).boxed()))
+            let start = stream::iter([Ok(Frame::data(body.slice(..bytes)))]);
+            // The server forgets what it has not sent yet when a body fails.
+            let end = stream::once(async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Err(lost())
+            });
+            Ok(Response::from_parts(head, BodyExt::boxed(StreamBody::new(futures::StreamExt::chain(start, end)))))
         }
         Some(Fault::Flipped(at)) if !body.is_empty() => {
             let mut flipped = body.to_vec();

@@ -89,6 +89,8 @@ impl Shared {
         };
         match put_together.await {
             Ok(()) => Ok(false),
+            // The attempt whose answer was lost has done it, so the condition was not heeded.
+            Err(failure) if failure.kind == Kind::NoUpload => Ok(false),
             Err(failure) => {
                 self.give_up(&key, &id).await;
                 if failure.kind == Kind::Precondition { Ok(true) } else { Err(failure) }

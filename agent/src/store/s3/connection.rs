@@ -15,7 +15,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -215,18 +216,16 @@ fn client(settings: &Settings, shared: &SdkConfig, endpoint: Option<&str>, regio
 
 /// The bucket's region. Amazon tells it even to those who may do nothing; other servers have one that nobody names.
 async fn ask_bucket(client: &Client, bucket: &str, layers: &Layers) -> Result<Option<String>, Failure> {
-    let asked = layers
-        .run(0, |_| async {
-            client.head_bucket().bucket(bucket).send().await.map_err(Failure::from_sdk)
-        })
-        .await;
+    let asked =
+        layers.run(0, |_| async { client.head_bucket().bucket(bucket).send().await.map_err(Failure::from_sdk) }).await;
     match asked {
         Ok(answer) => Ok(answer.bucket_region),
         Err(failure) if failure.region.is_some() => Ok(failure.region),
         // The first real request says what is wrong, with the right that it needs.
-        Err(failure) if matches!(failure.kind, Kind::Denied | Kind::Unsupported | Kind::Refused | Kind::Region) => Ok(None),
+        Err(failure) if matches!(failure.kind, Kind::Denied | Kind::Unsupported | Kind::Refused | Kind::Region) => {
+            Ok(None)
+        }
         Err(failure) if failure.kind == Kind::NotFound => Err(Failure { kind: Kind::NoBucket, ..failure }),
         Err(failure) => Err(failure),
     }
 }
-

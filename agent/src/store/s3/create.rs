@@ -269,7 +269,9 @@ pub fn check_sum(told: Option<&str>, kind: Option<&ChecksumType>, crc32: u32) ->
         Some(told) if kind != Some(&ChecksumType::Composite) && !told.contains('-') && told != sent => {
             Err(Failure::new(
                 Kind::Refused,
-                format!("the store says that it holds other bytes: CRC-32 expected {sent}, got {told}; delete that object"),
+                format!(
+                    "the store says that it holds other bytes: CRC-32 expected {sent}, got {told}; delete that object"
+                ),
             ))
         }
         _ => Ok(()),

@@ -139,7 +139,8 @@ impl Failure {
                 let mut failure = Self::answered(raw.status().as_u16(), code, message);
                 failure.retry_after = header("retry-after").as_deref().and_then(retry_after);
                 failure.region = header("x-amz-bucket-region").or_else(|| region_in(message?));
-                failure.length = header("content-range").as_deref().and_then(|range| range.strip_prefix("bytes */")?.parse().ok());
+                failure.length =
+                    header("content-range").as_deref().and_then(|range| range.strip_prefix("bytes */")?.parse().ok());
                 failure
             }
             // An answer that cannot be read: cut off, or a proxy's page.
@@ -200,8 +201,15 @@ impl fmt::Display for Failure {
 /// The meaning of a status and a code. The code wins: stores agree on codes more than on statuses.
 fn kind(status: u16, code: &str) -> Kind {
     match code {
-        "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "Throttling" | "ThrottlingException" | "TooManyRequests"
-        | "RequestLimitExceeded" | "ServiceUnavailable" | "Busy" => Kind::Busy,
+        "SlowDown"
+        | "SlowDownRead"
+        | "SlowDownWrite"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
+        | "ServiceUnavailable"
+        | "Busy" => Kind::Busy,
         "InternalError" | "RequestTimeout" | "IncompleteBody" | "OperationAborted" if status != 409 => Kind::Transient,
         "BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => Kind::Garbled,
         "ConditionalRequestConflict" | "OperationAborted" => Kind::Conflict,
@@ -211,11 +219,19 @@ fn kind(status: u16, code: &str) -> Kind {
         "NoSuchBucket" => Kind::NoBucket,
         "InvalidRange" => Kind::Range,
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => Kind::Expired,
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidSecurity" | "NotSignedUp"
-        | "UnrecognizedClientException" | "MissingAuthenticationToken" => Kind::Credentials,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidToken"
+        | "InvalidSecurity"
+        | "NotSignedUp"
+        | "UnrecognizedClientException"
+        | "MissingAuthenticationToken" => Kind::Credentials,
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "UnauthorizedAccess" => Kind::Denied,
-        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
-        | "IllegalLocationConstraintException" | "IncorrectEndpoint" => Kind::Region,
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException"
+        | "IncorrectEndpoint" => Kind::Region,
         "RequestTimeTooSkewed" => Kind::Clock,
         "NotImplemented" | "MethodNotAllowed" => Kind::Unsupported,
         "InvalidObjectState" => Kind::Archived,

@@ -151,7 +151,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_answer_is_a_failure() {
         let layers = Layers::new(1, PATIENCE, None);
-        let failure = layers.run(1 << 20, |_| std::future::pending::<Result<(), Failure>>()).await.expect_err("silence");
+        let failure =
+            layers.run(1 << 20, |_| std::future::pending::<Result<(), Failure>>()).await.expect_err("silence");
         assert!(failure.text.contains("no answer within 76 s (4 attempts)"), "{failure}");
     }
 

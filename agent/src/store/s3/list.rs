@@ -47,10 +47,8 @@ pub fn list(
 ) -> BoxStream<'static, Result<Listed, Error>> {
     let (ready, next, last) = (VecDeque::new(), Next::Begin, String::new());
     let listing = Listing { shared, prefix, depth, after, ready, around: None, next, last };
-    stream::try_unfold(listing, |mut listing| async move {
-        Ok(listing.next().await?.map(|listed| (listed, listing)))
-    })
-    .boxed()
+    stream::try_unfold(listing, |mut listing| async move { Ok(listing.next().await?.map(|listed| (listed, listing))) })
+        .boxed()
 }
 
 impl Listing {
@@ -84,24 +82,44 @@ impl Listing {
                 return Ok(());
             }
         }
-        if let (Some(around), Some(start)) = (&self.around, &start_after) {
-            let full = self.shared.full(around.as_str());
-            let below = self.shared.layers.run(0, |_| self.shared.list_page(&full, Some(1), None, None, Some(start)));
-            if !below.await.map_err(|failure| self.error(failure))?.contents().is_empty() {
-                self.ready.push_back(Listed::Prefix(around.clone()));
-                self.last = around.as_str().to_owned();
-            }
+        if let (Some(around), Some(start)) = (&self.around, &start_after)
+            && self.has_more(around, start).await?
+        {
+            self.ready.push_back(Listed::Prefix(around.clone()));
+            around.as_str().clone_into(&mut self.last);
         }
         self.next = Next::Page { token: None, start_after };
         Ok(())
     }
 
+    /// True if an object below `around` comes after `start`.
+    async fn has_more(&self, around: &KeyPrefix, start: &str) -> Result<bool, Error> {
+        let full = self.shared.full(around.as_str());
+        let mut token = None;
+        loop {
+            let page = self
+                .shared
+                .layers
+                .run(0, |_| self.shared.list_page(&full, Some(1), None, token.as_deref(), Some(start)));
+            let page = page.await.map_err(|failure| self.error(failure))?;
+            if !page.contents().is_empty() {
+                return Ok(true);
+            }
+            // A page may be empty and not the last one.
+            token = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
+            if token.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
     async fn page(&mut self, token: Option<String>, start_after: Option<String>) -> Result<(), Error> {
         let full = self.shared.full(self.prefix.as_str());
         let delimiter = (self.depth == Depth::Level).then_some("/");
-        let page = self.shared.layers.run(0, |_| {
-            self.shared.list_page(&full, None, delimiter, token.as_deref(), start_after.as_deref())
-        });
+        let page = self
+            .shared
+            .layers
+            .run(0, |_| self.shared.list_page(&full, None, delimiter, token.as_deref(), start_after.as_deref()));
         let page = page.await.map_err(|failure| self.error(failure))?;
         let end = self.take(&page)?;
         if page.is_truncated() == Some(true) {

@@ -179,7 +179,14 @@ impl Known<'_> {
         if kind == Kind::Full {
             return Error::Full { action, place, cause: std::io::Error::other(failure.text) };
         }
-        Error::Remote { action, place, got: failure.text, advice, is_transient: kind.is_transient(), is_denied: kind == Kind::Denied }
+        Error::Remote {
+            action,
+            place,
+            got: failure.text,
+            advice,
+            is_transient: kind.is_transient(),
+            is_denied: kind == Kind::Denied,
+        }
     }
 
     fn advice(&self, action: Action, failure: &Failure) -> String {
@@ -187,7 +194,8 @@ impl Known<'_> {
         let server = self.endpoint.unwrap_or("Amazon S3");
         match failure.kind {
             Kind::Denied if failure.text.contains("kms:") || failure.text.contains("KMS") => {
-                "allow these credentials kms:GenerateDataKey and kms:Decrypt on the key that encrypts the bucket".to_owned()
+                "allow these credentials kms:GenerateDataKey and kms:Decrypt on the key that encrypts the bucket"
+                    .to_owned()
             }
             Kind::Denied => {
                 let resource = match action {
@@ -196,7 +204,9 @@ impl Known<'_> {
                 };
                 let listing = match action {
                     Action::Read | Action::Look => {
-                        format!(", and s3:ListBucket on arn:aws:s3:::{bucket}: without it a missing object looks forbidden")
+                        format!(
+                            ", and s3:ListBucket on arn:aws:s3:::{bucket}: without it a missing object looks forbidden"
+                        )
                     }
                     _ => String::new(),
                 };
@@ -218,27 +228,43 @@ impl Known<'_> {
             Kind::NoBucket => format!("there is no bucket `{bucket}` at {server}: create it, or correct the URL"),
             Kind::Region => match (&failure.region, self.region) {
                 (Some(is), Some(set)) => {
-                    format!("the bucket `{bucket}` lies in {is}, and the region in force is {set}: set region = \"{is}\"")
+                    format!(
+                        "the bucket `{bucket}` lies in {is}, and the region in force is {set}: set region = \"{is}\""
+                    )
                 }
                 _ => format!("the bucket `{bucket}` lies in another region: set `region` to the one of the bucket"),
             },
             Kind::Clock => "the clock of this machine and that of the server differ: set the clock".to_owned(),
-            Kind::Unsupported => format!("{server} does not know this request; `helenus repository check` shows what it knows"),
-            Kind::Archived => "the object lies in an archive class: restore it there first (`aws s3api restore-object`)".to_owned(),
-            Kind::Certificate => {
-                format!("the certificate of {server} is not trusted here: set `ca_file` to the PEM file of its authority")
+            Kind::Unsupported => {
+                format!("{server} does not know this request; `helenus repository check` shows what it knows")
             }
-            Kind::Busy => "the server asks for fewer requests: lower `concurrency` or set `rate_limit`, and run the same \
+            Kind::Archived => {
+                "the object lies in an archive class: restore it there first (`aws s3api restore-object`)".to_owned()
+            }
+            Kind::Certificate => {
+                format!(
+                    "the certificate of {server} is not trusted here: set `ca_file` to the PEM file of its authority"
+                )
+            }
+            Kind::Busy => {
+                "the server asks for fewer requests: lower `concurrency` or set `rate_limit`, and run the same \
                            command again"
-                .to_owned(),
-            Kind::Garbled => "bytes were changed on their way, more than once: look for a bad proxy, cable or memory".to_owned(),
+                    .to_owned()
+            }
+            Kind::Garbled => {
+                "bytes were changed on their way, more than once: look for a bad proxy, cable or memory".to_owned()
+            }
             Kind::Conflict => "another writer was at work on the same object: run the same command again".to_owned(),
             Kind::Transient => match self.endpoint {
                 Some(endpoint) => format!("is {endpoint} up, and reachable from here? Run the same command again"),
                 None => "is the network up, and the proxy right (HTTPS_PROXY)? Run the same command again".to_owned(),
             },
-            Kind::NoUpload => "somebody gave the upload up, a lifecycle rule for instance: run the same command again".to_owned(),
-            Kind::Precondition => "somebody changed the object meanwhile, and objects of a repository never change".to_owned(),
+            Kind::NoUpload => {
+                "somebody gave the upload up, a lifecycle rule for instance: run the same command again".to_owned()
+            }
+            Kind::Precondition => {
+                "somebody changed the object meanwhile, and objects of a repository never change".to_owned()
+            }
             Kind::NotFound | Kind::Range | Kind::Refused | Kind::Full => String::new(),
         }
     }

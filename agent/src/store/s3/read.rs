@@ -90,8 +90,11 @@ pub async fn read(shared: Arc<Shared>, key: ObjectKey, span: Span) -> Result<Byt
     };
     let e_tag = answer.e_tag;
     let reading = Reading { shared, key, body: Some(answer.body), e_tag, offset: start, end, failures: 0, sum };
-    Ok(stream::try_unfold(reading, |mut reading| async move { Ok(reading.next().await?.map(|piece| (piece, reading))) })
-        .boxed())
+    Ok(stream::try_unfold(
+        reading,
+        |mut reading| async move { Ok(reading.next().await?.map(|piece| (piece, reading))) },
+    )
+    .boxed())
 }
 
 /// The object's length: `bytes 0-9/1000`.
@@ -106,7 +109,12 @@ impl Reading {
             if self.offset == self.end {
                 return self.check_sum().map(|()| None);
             }
-            let (piece, broke) = self.gather().await;
+            let body = match self.body.take() {
+                Some(body) => body,
+                // This has its own patience, and is the end of it.
+                None => self.resume().await.map_err(|failure| self.shared.error(Action::Read, &self.key, failure))?,
+            };
+            let (piece, broke) = self.gather(body).await;
             if !piece.is_empty() {
                 self.offset += piece.len() as u64;
                 self.failures = 0;
@@ -115,7 +123,6 @@ impl Reading {
                 }
             }
             if let Some(why) = broke {
-                self.body = None;
                 self.failures += 1;
                 let patience = self.shared.layers.patience();
                 if self.failures >= patience.attempts {
@@ -134,14 +141,7 @@ impl Reading {
     }
 
     /// Some bytes, and why there are no more.
-    async fn gather(&mut self) -> (Bytes, Option<String>) {
-        let mut body = match self.body.take() {
-            Some(body) => body,
-            None => match self.resume().await {
-                Ok(body) => body,
-                Err(failure) => return (Bytes::new(), Some(failure.text)),
-            },
-        };
+    async fn gather(&mut self, mut body: Body) -> (Bytes, Option<String>) {
         let left = self.end - self.offset;
         let mut gathered = BytesMut::new();
         let broke = loop {

@@ -39,7 +39,9 @@ impl S3 {
                     weak.push("knows no checksum of an object in parts: each part has its own");
                 }
                 match weak[..] {
-                    [] => trials.add("objects in parts", Verdict::Good, "condition and checksum of the whole are heeded"),
+                    [] => {
+                        trials.add("objects in parts", Verdict::Good, "condition and checksum of the whole are heeded")
+                    }
                     _ => trials.add("objects in parts", Verdict::Weak, format!("{server} {}", weak.join(", and "))),
                 }
             }

@@ -122,10 +122,8 @@ impl S3Upload {
         held.fly();
         let (shared, key, id, number) = (self.shared.clone(), self.key.clone(), large.id.clone(), large.number);
         large.flying.spawn(async move {
-            let sent = shared
-                .layers
-                .run(body.length(), |_| shared.send_part(key.as_str(), &id, number, &body, crc32))
-                .await;
+            let sent =
+                shared.layers.run(body.length(), |_| shared.send_part(key.as_str(), &id, number, &body, crc32)).await;
             drop(held);
             sent
         });
@@ -151,7 +149,7 @@ impl S3Upload {
 
     /// Puts the parts together.
     async fn complete(&mut self) -> Result<Stored, Error> {
-        if self.filling_bytes > 0 {
+        if self.large.is_some() && self.filling_bytes > 0 {
             self.send().await?;
         }
         self.land(0).await?;
@@ -170,7 +168,9 @@ impl S3Upload {
             .run(0, |attempt| {
                 let (shared, mark, id, parts) = (&shared, &mark, &id, confirmed.clone());
                 async move {
-                    if !heeded.is_conditional && let Some(created) = shared.whose(key, mark).await? {
+                    if !heeded.is_conditional
+                        && let Some(created) = shared.whose(key, mark).await?
+                    {
                         return Ok(created);
                     }
                     let put_together = shared.put_together(key, id, parts, mark, heeded).await;
@@ -178,9 +178,7 @@ impl S3Upload {
                         Ok(()) => Ok(Created::New),
                         Err((Kind::Precondition, _)) => shared.refused(key, mark, attempt).await,
                         // Done already, by an attempt whose answer was lost.
-                        Err((Kind::NoUpload, failure)) if attempt > 1 => {
-                            shared.whose(key, mark).await?.ok_or(failure)
-                        }
+                        Err((Kind::NoUpload, failure)) if attempt > 1 => shared.whose(key, mark).await?.ok_or(failure),
                         Err((_, failure)) => Err(failure),
                     }
                 }
@@ -300,7 +298,8 @@ impl Shared {
             .await
             .map_err(Failure::from_sdk)?;
         check_sum(sent.checksum_crc32(), None, crc32)?;
-        let e_tag = sent.e_tag.ok_or_else(|| Failure::new(Kind::Refused, "the store took a part and gave it no ETag"))?;
+        let e_tag =
+            sent.e_tag.ok_or_else(|| Failure::new(Kind::Refused, "the store took a part and gave it no ETag"))?;
         Ok(CompletedPart::builder().part_number(number).e_tag(e_tag).checksum_crc32(encode(crc32)).build())
     }
 
