@@ -91,8 +91,8 @@ impl CustomerKey {
 pub enum NoConnection {
     /// What is wrong with the settings.
     Settings(String),
-    /// What the bucket said to the question for its region.
-    Request(Failure),
+    /// What the bucket, at this endpoint, said to the question for its region.
+    Request(Failure, Option<String>),
 }
 
 impl From<String> for NoConnection {
@@ -124,7 +124,8 @@ pub async fn connect(settings: &Settings, layers: &Layers) -> Result<Connection,
     }
     let client = client(settings, &shared, endpoint.as_deref(), None);
     let Some(region) = region else {
-        let asked = ask_bucket(&client, &settings.bucket, layers).await.map_err(NoConnection::Request)?;
+        let asked = ask_bucket(&client, &settings.bucket, layers).await;
+        let asked = asked.map_err(|failure| NoConnection::Request(failure, endpoint.clone()))?;
         let client = match asked.as_deref() {
             None | Some(FIRST_REGION) => client,
             Some(region) => self::client(settings, &shared, endpoint.as_deref(), Some(region)),

@@ -76,9 +76,9 @@ impl S3 {
             Err(NoConnection::Settings(reason)) => {
                 return Err(Error::Location { location: settings.to_string(), reason });
             }
-            Err(NoConnection::Request(failure)) => {
+            Err(NoConnection::Request(failure, endpoint)) => {
                 let place = settings.to_string();
-                let known = Known { settings: &settings, region: None, endpoint: settings.endpoint.as_deref() };
+                let known = Known { settings: &settings, region: None, endpoint: endpoint.as_deref() };
                 return Err(known.error(Action::AskBucket, place, failure));
             }
         };
