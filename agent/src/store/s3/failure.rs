@@ -184,7 +184,8 @@ impl Failure {
             text = format!("{text} {code}");
         }
         match message.filter(|message| !message.is_empty()) {
-            Some(message) => text = format!("{text}: {}", message.escape_debug()),
+            // A sentence of ours follows.
+            Some(message) => text = format!("{text}: {}", message.trim_end_matches('.').escape_debug()),
             None if code.is_none() => text += " without a reason",
             None => {}
         }
@@ -265,7 +266,7 @@ fn region_in(message: &str) -> Option<String> {
     rest.split_once('\'').map(|(region, _)| region.to_owned())
 }
 
-/// Every cause, outermost first, each said once.
+/// Every cause, outermost first, each said once, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -276,7 +277,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_about_credentials<E, R>(error: &SdkError<E, R>) -> bool

@@ -47,8 +47,9 @@ pub use self::settings::{Encryption, Keys, Patience, Settings};
 use self::throttle::Pieces;
 use super::{BoxStream, ByteStream, Bytes, Depth, Error, KeyPrefix, Listed, ObjectKey, Span, Store, Stored, Upload};
 
-/// Memory for the parts of all uploads together: three of the usual size.
-const BUDGET_BYTES: u64 = 24 << 20;
+/// Memory for the parts of all uploads together: two of the usual size. Measured with 862 SSTables of 2 GB against a
+/// server on the same machine: 12 MiB cost a fifth of the speed, 24 MiB bring nothing.
+const BUDGET_BYTES: u64 = 16 << 20;
 
 /// A bucket, below a prefix. Clones share the connections and the limits.
 #[derive(Debug, Clone)]
