@@ -171,7 +171,7 @@ fn what_can_go_wrong_at_night(program: &Path) -> anyhow::Result<()> {
         ensure!(transient_links(&story.sample.dir).is_empty(), "links are left");
         Ok(())
     };
-    check(&story.agent, "s3://nobucket/x", &["404", "there is no bucket `nobucket` at http://127.0.0.1:"])?;
+    check(&story.agent, "s3://nobucket/x", &["NoSuchBucket", "there is no bucket `nobucket` at http://127.0.0.1:"])?;
     let wrong = story.agent.with("AWS_SECRET_ACCESS_KEY", "wrong");
     check(&wrong, &url, &["SignatureDoesNotMatch", "check the credentials: AWS_ACCESS_KEY_ID"])?;
     let wrong = story.agent.with("AWS_ACCESS_KEY_ID", "nobody");

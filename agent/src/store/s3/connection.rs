@@ -222,11 +222,16 @@ async fn ask_bucket(client: &Client, bucket: &str, layers: &Layers) -> Result<Op
     match asked {
         Ok(answer) => Ok(answer.bucket_region),
         Err(failure) if failure.region.is_some() => Ok(failure.region),
-        // The first real request says what is wrong, with the right that it needs.
-        Err(failure) if matches!(failure.kind, Kind::Denied | Kind::Unsupported | Kind::Refused | Kind::Region) => {
+        // The answer to a HEAD gives no reasons, and some servers say 404 to an unknown key. The first real request says
+        // what is wrong, with the right that it needs.
+        Err(failure)
+            if matches!(
+                failure.kind,
+                Kind::Denied | Kind::Unsupported | Kind::Refused | Kind::Region | Kind::NotFound | Kind::NoBucket
+            ) =>
+        {
             Ok(None)
         }
-        Err(failure) if failure.kind == Kind::NotFound => Err(Failure { kind: Kind::NoBucket, ..failure }),
         Err(failure) => Err(failure),
     }
 }

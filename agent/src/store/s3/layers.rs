@@ -73,7 +73,11 @@ impl Layers {
                 return Err(Failure { text, ..failure });
             }
             let pause = pause(self.patience, attempt, failure.retry_after);
-            tracing::debug!(attempt, ?pause, "request failed, trying again: {failure}");
+            match attempt {
+                // By now somebody may wonder why nothing happens.
+                4 => tracing::warn!("trying again, {} times more: {failure}", self.patience.attempts - attempt),
+                _ => tracing::debug!(attempt, ?pause, "request failed, trying again: {failure}"),
+            }
             tokio::time::sleep(pause).await;
             attempt += 1;
         }

@@ -89,7 +89,7 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// Gives up after about a minute and a half.
+    /// Gives up after about 50 seconds, if the server refuses at once.
     fn default() -> Self {
         Self { attempts: 10, first_pause: Duration::from_millis(200), longest_pause: Duration::from_secs(20) }
     }
