@@ -175,7 +175,7 @@ fn what_can_go_wrong_at_night(program: &Path) -> anyhow::Result<()> {
     let wrong = story.agent.with("AWS_SECRET_ACCESS_KEY", "wrong");
     check(&wrong, &url, &["SignatureDoesNotMatch", "check the credentials: AWS_ACCESS_KEY_ID"])?;
     let wrong = story.agent.with("AWS_ACCESS_KEY_ID", "nobody");
-    check(&wrong, &url, &["InvalidAccessKeyId", "check the credentials"])?;
+    check(&wrong, &url, &["No user exists", "check the credentials"])?;
     let none = story.agent.with("AWS_ACCESS_KEY_ID", "").with("AWS_SECRET_ACCESS_KEY", "");
     check(&none, &url, &["check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile"])?;
     let output = story.agent.expect(2, &story.backup("s3://x"))?;

@@ -241,7 +241,8 @@ fn kind(status: u16, code: &str) -> Kind {
             301 | 307 => Kind::Region,
             401 => Kind::Credentials,
             403 => Kind::Denied,
-            404 => Kind::NotFound,
+            // With a code that we do not know it is something else that is missing: a user, for instance.
+            404 if code.is_empty() => Kind::NotFound,
             408 | 425 => Kind::Transient,
             409 => Kind::Conflict,
             412 => Kind::Precondition,
@@ -314,6 +315,8 @@ mod tests {
         check(412, "", Kind::Precondition);
         check(404, "NoSuchBucket", Kind::NoBucket);
         check(404, "", Kind::NotFound);
+        check(404, "NoSuchSomething", Kind::Refused);
+        check(404, "XAdminUserNotFound", Kind::Credentials);
         check(404, "NoSuchUpload", Kind::NoUpload);
         check(403, "AccessDenied", Kind::Denied);
         check(403, "", Kind::Denied);
