@@ -226,7 +226,8 @@ fn kind(status: u16, code: &str) -> Kind {
         | "InvalidSecurity"
         | "NotSignedUp"
         | "UnrecognizedClientException"
-        | "MissingAuthenticationToken" => Kind::Credentials,
+        | "MissingAuthenticationToken"
+        | "XAdminUserNotFound" => Kind::Credentials,
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "UnauthorizedAccess" => Kind::Denied,
         "PermanentRedirect"
         | "TemporaryRedirect"
