@@ -7,6 +7,8 @@ pub mod cassandra;
 pub mod cql;
 pub mod process;
 pub mod repository;
+pub mod s3_server;
 pub mod sample;
 pub mod schema;
 pub mod store_suite;
+pub mod versitygw;

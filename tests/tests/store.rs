@@ -19,7 +19,8 @@ async fn a_directory_conforms() {
     let number = std::sync::atomic::AtomicU32::new(0);
     conforms(async || {
         let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        store::open(root.path().join(format!("not/there yet/{number}")).to_str().unwrap()).unwrap()
+        let path = root.path().join(format!("not/there yet/{number}"));
+        store::open(&store::Location::parse(path.to_str().unwrap()).unwrap()).await.unwrap()
     })
     .await;
     for store in std::fs::read_dir(root.path().join("not/there yet")).unwrap() {

@@ -55,9 +55,9 @@ const RULES: &[Rule] = &[
         instead: "a function of `store::key`",
     },
     Rule {
-        words: &["aws_sdk", "object_store::"],
+        words: &["aws_sdk", "aws_config", "aws_smithy"],
         within: "agent/src",
-        allowed: &["store/"],
+        allowed: &["store/s3/"],
         instead: "the `Store` trait",
     },
     Rule { words: &["column family", "file table"], within: "agent/src", allowed: &[], instead: "table" },

@@ -71,9 +71,11 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
         min_free: config.min_free,
         state_dir: config.state_dir.clone(),
     };
-    let url = config.repository_url(&repository)?;
-    refuse_inside(&store::location(&url)?, &job.node.data_directories)?;
-    let store = store::open(&url)?;
+    let location = config.repository(&repository)?;
+    if let Some(directory) = location.directory() {
+        refuse_inside(directory, &job.node.data_directories)?;
+    }
+    let store = store::open(&location).await?;
     if dry_run {
         let forecast = job.forecast(store.clone()).await?;
         return forecasted(global, &store.to_string(), &forecast);

@@ -9,7 +9,6 @@ use super::{Global, output};
 use crate::config::Config;
 use crate::config::check::DEFAULT_PATH;
 use crate::error::Outcome;
-use crate::store;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -37,9 +36,6 @@ struct Document {
 pub fn run(global: &Global, options: &Options) -> anyhow::Result<Outcome> {
     let Action::Check = options.action;
     let config = Config::load(global.config.as_deref())?;
-    for (name, url) in &config.repositories {
-        store::location(url).map_err(|error| crate::error::usage(format!("repository.{name}: {error}")))?;
-    }
     let document = Document {
         file: config.path.as_ref().map(|path| path.display().to_string()),
         state_dir: config.state_dir.display().to_string(),
@@ -47,7 +43,7 @@ pub fn run(global: &Global, options: &Options) -> anyhow::Result<Outcome> {
         parallel: config.parallel,
         min_free: config.min_free.to_string(),
         selection: config.selection.to_string(),
-        repositories: config.repositories,
+        repositories: config.repositories.into_iter().map(|(name, place)| (name, place.to_string())).collect(),
     };
     output::result(global, &document, || text(&document))?;
     Ok(Outcome::Done)

@@ -121,7 +121,7 @@ impl Demo<'_> {
         );
 
         let repository = dir.join("repository");
-        let store = store::open(&repository.display().to_string())?;
+        let store = store::open(&store::Location::Directory(repository.clone())).await?;
         let first = self.backup(&node, dir, &store).await?;
         self.say(
             "Backed it up into a directory: every byte read once, checked, hashed, stored",

@@ -77,8 +77,8 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     }
     report.tried("state_dir", state_dir(&config.state_dir));
     for repository in repositories {
-        let outcome = match config.repository_url(&repository) {
-            Ok(url) => try_repository(&url).await,
+        let outcome = match config.repository(&repository) {
+            Ok(location) => try_repository(&location).await,
             Err(error) => Err(error),
         };
         report.tried(format!("repository {repository}"), outcome);
@@ -192,19 +192,24 @@ fn state_dir(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Writes an object, sees that it cannot be overwritten, reads it back, removes it.
-async fn try_repository(url: &str) -> anyhow::Result<String> {
-    let store = store::open(url)?;
+async fn try_repository(location: &store::Location) -> anyhow::Result<String> {
+    let store = store::open(location).await?;
     let known = Repository::read(store.as_ref()).await?;
     let key = store::key::trial();
     store.create(&key, b"doctor".as_slice().into()).await?;
     let again = store.create(&key, b"again".as_slice().into()).await;
     let read = store::read_small(store.as_ref(), &key, 64).await;
-    store.delete(std::slice::from_ref(&key)).await?;
+    let removed = match store.delete(std::slice::from_ref(&key)).await {
+        Ok(()) => String::new(),
+        // A backup deletes nothing, so it need not be allowed to.
+        Err(error) if error.is_denied() => format!("; {key} stays, for deleting is not allowed"),
+        Err(error) => return Err(error.into()),
+    };
     anyhow::ensure!(matches!(again, Err(store::Error::AlreadyExists { .. })), "{store}: objects can be overwritten");
     anyhow::ensure!(read? == b"doctor".as_slice(), "{store}: what was read is not what was written");
     Ok(match known {
-        Some(repository) => format!("{store}: format {}, id {}", repository.format, repository.repository_id),
-        None => format!("{store}: can be written; the first backup makes a repository of it"),
+        Some(repository) => format!("{store}: format {}, id {}{removed}", repository.format, repository.repository_id),
+        None => format!("{store}: can be written; the first backup makes a repository of it{removed}"),
     })
 }
 

@@ -58,7 +58,7 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     if stdout.is_terminal() {
         return Err(usage("a tar is nothing for a terminal: write `helenus export … > FILE`, or pipe it"));
     }
-    let store = store::open(&config.repository_url(&repository)?)?;
+    let store = store::open(&config.repository(&repository)?).await?;
     Repository::open(store.as_ref()).await?;
     let selection = selection.parse(&SelectionText::default())?;
     let catalog = Catalog::of(store.as_ref());

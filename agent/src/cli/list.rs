@@ -39,7 +39,7 @@ struct Row {
 
 pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::Result<Outcome> {
     let Options { repository, identity } = options;
-    let store = store::open(&config.repository_url(&repository)?)?;
+    let store = store::open(&config.repository(&repository)?).await?;
     let opened = Repository::open(store.as_ref()).await?;
     let wanted = Wanted { cluster: identity.cluster, host_id: identity.host_id };
     let backups = Catalog::of(store.as_ref())

@@ -8,6 +8,7 @@ mod export;
 mod follow;
 mod list;
 mod output;
+mod repository;
 mod restore;
 mod show;
 mod sstable;
@@ -70,6 +71,8 @@ enum Command {
     Sstable(sstable::Options),
     /// Try everything that a backup needs on this node, and say what is missing
     Doctor(doctor::Options),
+    /// Look at a repository: try what its store honours
+    Repository(repository::Options),
     /// Check the configuration
     Config(config::Options),
     /// Show what helenus does, on a sample node that it brings along
@@ -210,6 +213,7 @@ async fn run(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Export(options) => export::run(global, &config, options).await,
         Command::Sstable(options) => sstable::run(global, options),
         Command::Doctor(options) => doctor::run(global, &config, options).await,
+        Command::Repository(options) => repository::run(global, &config, options).await,
         Command::Config(_) | Command::Demo(_) => Ok(Outcome::Done),
     }
 }

@@ -98,7 +98,7 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
         return end(global, config, options).await;
     }
     let repository = options.repository.as_deref().unwrap_or_default();
-    let store = store::open(&config.repository_url(repository)?)?;
+    let store = store::open(&config.repository(repository)?).await?;
     Repository::open(store.as_ref()).await?;
     let job = Job { global, config, store, options: &options };
     let ended = match &options.to_dir {

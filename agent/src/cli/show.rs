@@ -27,7 +27,7 @@ pub struct Options {
 
 pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::Result<Outcome> {
     let Options { backup, repository, identity } = options;
-    let store = store::open(&config.repository_url(&repository)?)?;
+    let store = store::open(&config.repository(&repository)?).await?;
     Repository::open(store.as_ref()).await?;
     let catalog = Catalog::of(store.as_ref());
     let wanted = Wanted { cluster: identity.cluster, host_id: identity.host_id };

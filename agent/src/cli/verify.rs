@@ -62,7 +62,7 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
         let OnNode { files, what, notices } = found;
         return tokio::task::block_in_place(|| sstable::verify(global, &files, &format!(" of {what}"), &notices));
     };
-    let store = store::open(&config.repository_url(&repository)?)?;
+    let store = store::open(&config.repository(&repository)?).await?;
     Repository::open(store.as_ref()).await?;
     let catalog = Catalog::of(store.as_ref());
     let wanted = Wanted { cluster: node.identity.cluster, host_id: node.identity.host_id };

@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::raw;
 use crate::error::usage;
 use crate::selection::SelectionText;
+use crate::store::Location;
 
 /// Where the configuration lies when no flag names it.
 pub const DEFAULT_PATH: &str = "/etc/helenus/helenus.toml";
@@ -33,8 +34,8 @@ pub struct Config {
     pub min_free: MinFree,
     /// Default selection of backups.
     pub selection: SelectionText,
-    /// Named repositories: name to URL.
-    pub repositories: BTreeMap<String, String>,
+    /// Named repositories.
+    pub repositories: BTreeMap<String, Location>,
 }
 
 /// What is compressed on its way to the store.
@@ -104,18 +105,23 @@ impl std::str::FromStr for MinFree {
             let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
             return if (0.0..=100.0).contains(&percent) { Ok(Self::Percent(percent)) } else { Err(wrong()) };
         }
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-        let unit: u64 = match text[digits..].trim() {
-            "" | "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            "TiB" => 1 << 40,
-            _ => return Err(wrong()),
-        };
-        number.checked_mul(unit).map(Self::Bytes).ok_or_else(wrong)
+        bytes(text).map(Self::Bytes).ok_or_else(wrong)
     }
+}
+
+/// `10 GiB` in bytes.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.checked_mul(unit)
 }
 
 impl Config {
@@ -143,6 +149,11 @@ impl Config {
         }
         let selection = SelectionText { keyspaces: backup.keyspaces, tables: backup.tables, exclude: backup.exclude };
         crate::selection::Selection::parse(selection.clone())?;
+        let mut repositories = BTreeMap::new();
+        for (name, repository) in repository {
+            let location = super::repository::check(&name, repository)?;
+            repositories.insert(name, location);
+        }
         Ok(Self {
             path: path.map(Path::to_owned),
             state_dir: state_dir.unwrap_or_else(default_state_dir),
@@ -151,17 +162,17 @@ impl Config {
             parallel,
             min_free: parse("backup.min_free", backup.min_free.as_deref().unwrap_or("2%"))?,
             selection,
-            repositories: repository.into_iter().map(|(name, repository)| (name, repository.url)).collect(),
+            repositories,
         })
     }
 
-    /// The URL behind a `--repository`: the named one, or the text itself if it is a URL or a path.
-    pub fn repository_url(&self, name_or_url: &str) -> anyhow::Result<String> {
-        if let Some(url) = self.repositories.get(name_or_url) {
-            return Ok(url.clone());
+    /// What a `--repository` means: the named one, or the text itself if it is a URL or a path.
+    pub fn repository(&self, name_or_url: &str) -> anyhow::Result<Location> {
+        if let Some(location) = self.repositories.get(name_or_url) {
+            return Ok(location.clone());
         }
         if name_or_url.contains(['/', ':']) || name_or_url.starts_with('.') {
-            return Ok(name_or_url.to_owned());
+            return Location::parse(name_or_url).map_err(|error| usage(error.to_string()));
         }
         let known: Vec<_> = self.repositories.keys().map(String::as_str).collect();
         let known = if known.is_empty() { "none is configured".to_owned() } else { known.join(", ") };
@@ -230,9 +241,14 @@ mod tests {
     #[test]
     fn names_paths_and_urls() {
         let config = Config::parse("[repository.main]\nurl = \"file:///b\"\n", None).expect("parses");
-        assert_eq!(config.repository_url("main").expect("named"), "file:///b");
-        assert_eq!(config.repository_url("./x").expect("path"), "./x");
-        assert_eq!(config.repository_url("file:///y").expect("url"), "file:///y");
-        assert!(config.repository_url("mian").is_err());
+        let check = |text: &str, directory: &str| {
+            let location = config.repository(text).expect(text);
+            assert_eq!(location, Location::Directory(directory.into()));
+        };
+        check("main", "/b");
+        check("./x", "./x");
+        check("file:///y", "/y");
+        assert!(matches!(config.repository("s3://bucket/x"), Ok(Location::S3(_))));
+        assert!(config.repository("mian").is_err());
     }
 }

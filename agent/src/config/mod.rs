@@ -6,5 +6,6 @@
 pub mod cassandra_yaml;
 pub mod check;
 pub mod raw;
+mod repository;
 
 pub use check::{Compress, Config, MinFree};

@@ -59,10 +59,35 @@ pub struct Backup {
     pub exclude: Vec<String>,
 }
 
-/// A place for backups.
+/// A place for backups. All but `url` is for buckets only.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repository {
-    /// `file:///backups` or a path.
+    /// `file:///backups`, a path, or `s3://bucket/prefix`.
     pub url: String,
+    /// Another server than Amazon's.
+    pub endpoint: Option<String>,
+    /// Region of the bucket.
+    pub region: Option<String>,
+    /// The bucket in the path instead of the host name.
+    pub path_style: Option<bool>,
+    /// Profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// Certificates to trust beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// `aes256`, `kms` or `customer`.
+    pub sse: Option<String>,
+    /// Key for `sse = "kms"`.
+    pub sse_kms_key_id: Option<String>,
+    /// File with the key for `sse = "customer"`.
+    pub sse_customer_key_file: Option<PathBuf>,
+    /// Storage class of SSTables.
+    pub storage_class: Option<String>,
+    /// Tags of every object.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// `50 MiB/s`.
+    pub rate_limit: Option<String>,
+    /// Requests at a time.
+    pub concurrency: Option<usize>,
 }

@@ -71,6 +71,22 @@ pub enum Error {
     /// The store holds a name, or was given one, that is no key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A server, or the way to it, refused.
+    #[error("{place}: {action} failed: {got}{}{advice}", if .advice.is_empty() { "" } else { "; " })]
+    Remote {
+        /// What was being done.
+        action: &'static str,
+        /// Where.
+        place: String,
+        /// What was answered, in the server's words.
+        got: String,
+        /// What to do, if we know.
+        advice: String,
+        /// Whether the same may well succeed a little later.
+        is_transient: bool,
+        /// Whether it is these credentials that may not.
+        is_denied: bool,
+    },
     /// Anything else that the system refused.
     #[error("{place}: {action} failed: {cause}")]
     Io {
@@ -104,8 +120,14 @@ impl Error {
                     | StaleNetworkFileHandle
                     | ResourceBusy
             ),
+            Error::Remote { is_transient, .. } => *is_transient,
             _ => false,
         }
+    }
+
+    /// Whether others, or the same ones with more rights, could do it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Error::Denied { .. } | Error::Remote { is_denied: true, .. })
     }
 
     pub(in crate::store) fn io(action: &'static str, place: impl ToString, cause: io::Error) -> Self {

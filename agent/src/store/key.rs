@@ -267,6 +267,22 @@ pub fn trial() -> ObjectKey {
     ObjectKey(format!("doctor/{}", Uuid::new_v4()))
 }
 
+/// `doctor/<id>/`: for a trial of all that a store should do.
+pub fn trials() -> KeyPrefix {
+    KeyPrefix(format!("doctor/{}/", Uuid::new_v4()))
+}
+
+/// `.helenus-tmp/probe`: what a store heeds is tried on it. No key of an object, and never listed.
+pub(in crate::store) fn probe() -> String {
+    format!("{TEMPORARY}/probe")
+}
+
+/// True for what lies below `data/` or `damaged/`: the bulk of a repository.
+pub(in crate::store) fn holds_sstables(key: &str) -> bool {
+    let root = key.split('/').next();
+    [Root::Data, Root::Damaged].iter().any(|known| root == Some(known.name()))
+}
+
 /// `manifest/`: below it lie the clusters, below them the nodes.
 pub fn manifests_root() -> KeyPrefix {
     KeyPrefix(format!("{MANIFEST}/"))

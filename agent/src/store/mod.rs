@@ -4,18 +4,20 @@
 //!     begin ─► Upload::write … ─► Upload::finish ────┴─► Stored ─► named in a part or a manifest
 //!
 //! Only this module makes a [`Stored`]: a manifest that names what is not stored cannot be written down.
-//! [`local`] is a directory, [`memory`] is for tests. Deliberately absent: retrying, limits and encryption, which
-//! wrap a store, and a way to ask for one object's existence, because a listing answers for thousands at once.
+//! [`local`] is a directory, [`s3`] a bucket, [`memory`] is for tests. Deliberately absent: encryption, which will wrap
+//! a store, and a way to ask for one object's existence, because a listing answers for thousands at once.
 
 mod error;
 pub mod key;
 pub mod local;
 pub mod memory;
+pub mod s3;
+pub mod trial;
 
 use std::fmt::{Debug, Display};
 use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -27,6 +29,7 @@ pub use error::Error;
 pub use key::{KeyError, KeyPrefix, NodeName, ObjectKey};
 pub use local::Local;
 pub use memory::Memory;
+pub use s3::S3;
 
 /// Bytes of an object, in order, in pieces of at most a few MiB.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
@@ -134,19 +137,54 @@ impl Stored {
     }
 }
 
-/// Opens the store that a user names: a path, or `file://` and an absolute path.
-pub fn open(url_or_path: &str) -> Result<Arc<dyn Store>, Error> {
-    Ok(Arc::new(Local::open(location(url_or_path)?)?))
+/// What a user names as a repository. Nothing is opened yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A directory of a mounted file system.
+    Directory(PathBuf),
+    /// A bucket.
+    S3(Box<s3::Settings>),
 }
 
-/// The directory that a user names; nothing is opened.
-pub fn location(url_or_path: &str) -> Result<PathBuf, Error> {
-    local_path(url_or_path).map_err(|reason| Error::Location { location: url_or_path.to_owned(), reason })
+impl Location {
+    /// A path, `file://` and an absolute path, or `s3://bucket/prefix`.
+    pub fn parse(url_or_path: &str) -> Result<Self, Error> {
+        let parsed = match url_or_path.starts_with("s3://") {
+            true => s3::Settings::parse(url_or_path).map(|settings| Self::S3(Box::new(settings))),
+            false => local_path(url_or_path).map(Self::Directory),
+        };
+        parsed.map_err(|reason| Error::Location { location: url_or_path.to_owned(), reason })
+    }
+
+    /// The directory, if it is one.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(path) => Some(path),
+            Self::S3(_) => None,
+        }
+    }
+}
+
+impl Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => Display::fmt(&path.display(), f),
+            Self::S3(settings) => Display::fmt(settings, f),
+        }
+    }
+}
+
+/// Opens the store at a location.
+pub async fn open(location: &Location) -> Result<Arc<dyn Store>, Error> {
+    Ok(match location {
+        Location::Directory(path) => Arc::new(Local::open(path)?),
+        Location::S3(settings) => Arc::new(S3::open(settings.as_ref().clone()).await?),
+    })
 }
 
 fn local_path(location: &str) -> Result<PathBuf, String> {
     if location.is_empty() {
-        return Err("it is empty: give a directory, or file:///directory".to_owned());
+        return Err("it is empty: give a directory, file:///directory, or s3://bucket/prefix".to_owned());
     }
     if let Some(rest) = location.strip_prefix("file://") {
         if !rest.starts_with('/') {
@@ -164,7 +202,8 @@ fn local_path(location: &str) -> Result<PathBuf, String> {
     });
     match scheme {
         Some(scheme) => Err(format!(
-            "`{scheme}:` is no kind of store that this version knows; it knows directories: /path, ./path or file:///path"
+            "`{scheme}:` is no kind of store that this version knows; it knows directories (/path, ./path or \
+             file:///path) and buckets (s3://bucket/prefix)"
         )),
         None if location.contains('\0') => Err("a path cannot hold a NUL".to_owned()),
         None => Ok(PathBuf::from(location)),
@@ -207,7 +246,9 @@ mod tests {
         for bad in ["", "file://host/x", "file:x", "s3://bucket", "memory:", "http://x/y", "a\0b", "file:///a%00"] {
             local_path(bad).expect_err(bad);
         }
-        let error = open("s3://bucket").unwrap_err().to_string();
-        assert!(error.contains("`s3:`") && error.contains("file:///path"), "{error}");
+        let error = Location::parse("gs://bucket").unwrap_err().to_string();
+        assert!(error.contains("`gs:`") && error.contains("file:///path"), "{error}");
+        let Ok(Location::S3(settings)) = Location::parse("s3://bucket/a") else { panic!("a bucket is a location") };
+        assert_eq!(settings.to_string(), "s3://bucket/a");
     }
 }

@@ -1,0 +1,56 @@
+//! Deleting: batches of 1,000, with an answer for each key.
+
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+
+use super::failure::{Action, Failure, Kind};
+use super::{Error, ObjectKey, Shared};
+
+/// What one request takes.
+const KEYS_MAX: usize = 1_000;
+
+impl Shared {
+    /// Deletes all; what is not there counts as deleted.
+    pub async fn delete(&self, keys: &[ObjectKey]) -> Result<(), Error> {
+        for batch in keys.chunks(KEYS_MAX) {
+            // S3 takes no key twice, and neither do we ask again for what is gone.
+            let mut left: Vec<String> = batch.iter().map(|key| self.full(key.as_str())).collect();
+            left.sort_unstable();
+            left.dedup();
+            let left = std::sync::Mutex::new(left);
+            let deleted = self.layers.run(0, |_| self.delete_batch(&left)).await;
+            deleted.map_err(|failure| self.error_at(Action::Delete, self.place(""), failure))?;
+        }
+        Ok(())
+    }
+
+    /// One DeleteObjects of what is left. What a server could not delete now is left for the next attempt.
+    async fn delete_batch(&self, left: &std::sync::Mutex<Vec<String>>) -> Result<(), Failure> {
+        let lock = || left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let refused = |error: aws_sdk_s3::error::BuildError| Failure::new(Kind::Refused, error.to_string());
+        let objects: Result<Vec<ObjectIdentifier>, _> =
+            lock().iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect();
+        let objects = Delete::builder().quiet(true).set_objects(Some(objects.map_err(refused)?));
+        let request = self.client().delete_objects().bucket(self.bucket()).delete(objects.build().map_err(refused)?);
+        let answer = request.send().await.map_err(Failure::from_sdk)?;
+        let mut first = None;
+        let mut failed = Vec::new();
+        for error in answer.errors() {
+            let failure = Failure::of_key(error.code(), error.message(), error.key());
+            if failure.kind == Kind::NotFound {
+                continue;
+            }
+            failed.extend(error.key().map(str::to_owned));
+            // What does not pass by itself is told first.
+            if first.as_ref().is_none_or(|first: &Failure| first.kind.is_transient()) {
+                first = Some(failure);
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some(failure) => {
+                *lock() = failed;
+                Err(failure)
+            }
+        }
+    }
+}
