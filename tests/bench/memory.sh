@@ -1,5 +1,5 @@
 #!/bin/bash
-# Peak memory of a backup: 1 GB against 10 GB in as many SSTables, and 100 SSTables against 100,000.
+# Peak memory of a backup: 1 GB against 10 GB in as many SSTables, and 100 SSTables, small or large, against 100,000.
 #
 # usage: memory.sh            SETS="1GB 10GB" memory.sh: only these
 #
@@ -16,11 +16,12 @@ make() { # NAME TABLE TABLES SSTABLES-PER-TABLE
 make 1GB "$BENCH_DIR/pieces/px/big" 5 10
 make 10GB "$big" 5 10
 make 100 "$small" 100 1
+make 100-large "$BENCH_DIR/pieces/px/big" 10 10
 make 100000 "$small" 100 1000
 # Fewer SSTables than are read at a time.
 make 5-large "$big" 1 5
 
-for set in ${SETS:-1GB 10GB 100 100000 5-large}; do
+for set in ${SETS:-1GB 10GB 100 100-large 100000 5-large}; do
     repository=$BENCH_DIR/repository-memory
     backup="$helenus backup --data-dir $clones/$set --repository $repository --cluster bench --quiet
         --host-id 7c0f1a52-2c4b-4e0f-9d0c-5a0f4b1f7d10"
