@@ -6,7 +6,6 @@ use std::io;
 use bytes::Bytes;
 
 use crate::inspect::reader::SLICE_BYTES;
-use crate::pool::Pool;
 
 /// Fast enough to keep up with a disk; higher levels gain little on SSTables.
 const LEVEL: i32 = 1;
@@ -17,7 +16,8 @@ const FRAME_BYTES_MAX: usize = SLICE_BYTES + (SLICE_BYTES >> 8) + 64;
 /// Compresses slices, one frame each.
 pub struct Frames {
     compressor: zstd::bulk::Compressor<'static>,
-    frames: Pool,
+    /// Room for one.
+    frame: Vec<u8>,
     /// Frames of the last whole file.
     whole: Vec<u8>,
 }
@@ -29,33 +29,26 @@ impl std::fmt::Debug for Frames {
 }
 
 impl Frames {
-    /// A compressor, to be used for many slices. What it makes of them lies in buffers of `frames`.
-    pub fn new(frames: &Pool) -> io::Result<Self> {
+    /// A compressor, to be used for many slices.
+    pub fn new() -> io::Result<Self> {
         let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
         compressor.include_checksum(true)?;
-        Ok(Self { compressor, frames: frames.clone(), whole: Vec::new() })
+        Ok(Self { compressor, frame: vec![0; FRAME_BYTES_MAX], whole: Vec::new() })
     }
 
-    /// A pool of buffers, each with room for any frame.
-    pub fn pool() -> Pool {
-        Pool::new(FRAME_BYTES_MAX)
-    }
-
-    /// One slice of at most [`SLICE_BYTES`] as one frame.
+    /// One slice of at most [`SLICE_BYTES`] as one frame, in no more memory than it needs: a store may hold many.
     pub fn frame(&mut self, slice: &[u8]) -> io::Result<Bytes> {
         debug_assert!(slice.len() <= SLICE_BYTES);
-        let mut buffer = self.frames.take();
-        let length = self.compressor.compress_to_buffer(slice, &mut buffer[..])?;
-        Ok(buffer.share(0, length))
+        let length = self.compressor.compress_to_buffer(slice, &mut self.frame[..])?;
+        Ok(Bytes::copy_from_slice(&self.frame[..length]))
     }
 
     /// A whole file, which is not empty, as frames.
     pub fn whole(&mut self, plain: &[u8]) -> io::Result<&[u8]> {
         self.whole.clear();
-        let mut buffer = self.frames.take();
         for slice in plain.chunks(SLICE_BYTES) {
-            let length = self.compressor.compress_to_buffer(slice, &mut buffer[..])?;
-            self.whole.extend_from_slice(&buffer[..length]);
+            let length = self.compressor.compress_to_buffer(slice, &mut self.frame[..])?;
+            self.whole.extend_from_slice(&self.frame[..length]);
         }
         Ok(&self.whole)
     }
@@ -71,7 +64,7 @@ mod tests {
     fn any_decoder_reads_the_frames_as_one_stream() {
         for length in [1, SLICE_BYTES, SLICE_BYTES + 1, 3 * SLICE_BYTES] {
             let plain: Vec<u8> = (0..length).map(|n| u8::try_from(n / 1000 % 251).unwrap_or(0)).collect();
-            let mut frames = Frames::new(&Frames::pool()).expect("a compressor");
+            let mut frames = Frames::new().expect("a compressor");
             let stored = frames.whole(&plain).expect("compressed");
             let mut read = Vec::new();
             zstd::Decoder::new(stored).and_then(|mut d| d.read_to_end(&mut read)).expect("decompressed");

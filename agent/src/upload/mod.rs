@@ -24,7 +24,6 @@ use crate::inspect::SSTableFiles;
 use crate::inspect::reader::Buffers;
 use crate::manifest::model::{DamagedSSTable, StoredSSTable, TableEntry};
 use crate::pack::frames::Frames;
-use crate::pool::Pool;
 use crate::progress::Progress;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::store::key::{self, NodeName, ObjectKey, Root};
@@ -60,7 +59,6 @@ pub struct Context {
     has_failed: AtomicBool,
     runtime: Handle,
     buffers: Buffers,
-    frame_buffers: Pool,
     budget: Arc<Semaphore>,
     /// Compressors between two SSTables: making one costs a megabyte each time.
     frames: Mutex<Vec<Frames>>,
@@ -87,7 +85,6 @@ impl Context {
             has_failed: AtomicBool::new(false),
             runtime: Handle::current(),
             buffers: Buffers::default(),
-            frame_buffers: Frames::pool(),
             budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
             frames: Mutex::default(),
         }

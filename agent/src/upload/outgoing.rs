@@ -118,7 +118,7 @@ impl<'a> Outgoing<'a> {
         let spare = context.frames.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let frames = match spare {
             Some(frames) => frames,
-            None => Frames::new(&context.frame_buffers)?,
+            None => Frames::new()?,
         };
         Ok(Self { context, item, directory, frames: Some(frames), pack: Pack::default(), sent: Vec::new(), open: None })
     }
