@@ -44,6 +44,13 @@ impl Agent {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--config").arg(&self.config);
         command.env_remove("CASSANDRA_CONF").env_remove("HELENUS_LOG");
+        // Nothing of this machine's own buckets and proxies takes part.
+        let of_machine = |name: &OsStr| {
+            name.to_str().is_some_and(|name| name.starts_with("AWS_") || name.to_lowercase().ends_with("_proxy"))
+        };
+        std::env::vars_os().filter(|(name, _)| of_machine(name)).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         process::run(&mut command, LIMIT)
     }

@@ -428,7 +428,7 @@ fn wrong_keys_are_refused() {
 
 /// Waits until `check` holds: what a dropped upload leaves is removed in the background.
 pub async fn eventually(what: &str, check: impl Fn() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if check() {
             return;
         }

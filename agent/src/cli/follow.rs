@@ -84,9 +84,13 @@ impl Follow {
         bar.set_length(total.bytes);
         let has_lines = !global.quiet && !global.json && !std::io::stderr().is_terminal();
         let (fetcher, shown) = (fetcher.clone(), bar.clone());
+        // Also of a restore that is over before the first tick.
+        if let Some(path) = &heartbeat {
+            let _ = write_document(path, &Heartbeat::of(&fetcher, total, 0.0));
+        }
         let task = tokio::spawn(async move {
             let watch = Stopwatch::start();
-            let (mut line_due, mut heartbeat_due) = (LINE_SECONDS, 0.0);
+            let (mut line_due, mut heartbeat_due) = (LINE_SECONDS, HEARTBEAT_SECONDS);
             loop {
                 let seconds = watch.seconds();
                 let now = Heartbeat::of(&fetcher, total, seconds);

@@ -88,6 +88,9 @@ pub struct Options {
     /// Shell command to run after a restore that did not fail; it knows $HELENUS_BACKUP_ID and $HELENUS_OUTCOME
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["finish", "abort", "dry_run"])]
     hook: Option<String>,
+    /// With --finish: let go of the old files although some SSTables could not be restored
+    #[arg(long, requires = "finish")]
+    accept_loss: bool,
     /// Show the plan; change nothing
     #[arg(long)]
     dry_run: bool,
@@ -97,14 +100,7 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     if options.abort || options.finish {
         return end(global, config, options).await;
     }
-    let repository = options.repository.as_deref().unwrap_or_default();
-    let store = store::open(&config.repository(repository)?).await?;
-    Repository::open(store.as_ref()).await?;
-    let job = Job { global, config, store, options: &options };
-    let ended = match &options.to_dir {
-        Some(to_dir) => job.restore_directory(std::path::absolute(to_dir)?).await,
-        None => job.restore_node().await,
-    };
+    let ended = restore(global, config, &options).await;
     let ended = ended.and_then(|ended| {
         options.hook.as_ref().map_or(Ok(()), |hook| tokio::task::block_in_place(|| run_hook(hook, &ended)))?;
         Ok(ended)
@@ -119,6 +115,17 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
         write_document(path, &document)?;
     }
     Ok(ended?.outcome)
+}
+
+async fn restore(global: &Global, config: &Config, options: &Options) -> anyhow::Result<Ended> {
+    let repository = options.repository.as_deref().unwrap_or_default();
+    let store = store::open(&config.repository(repository)?).await?;
+    Repository::open(store.as_ref()).await?;
+    let job = Job { global, config, store, options };
+    match &options.to_dir {
+        Some(to_dir) => job.restore_directory(std::path::absolute(to_dir)?).await,
+        None => job.restore_node().await,
+    }
 }
 
 /// What both kinds of restore need.
@@ -353,7 +360,7 @@ async fn end(global: &Global, config: &Config, options: Options) -> anyhow::Resu
         return Ok(Outcome::Done);
     }
     let watch = Stopwatch::start();
-    let finished = finish(workspace, config.parallel, options.dry_run).await?;
+    let finished = finish(workspace, config.parallel, options.accept_loss, options.dry_run).await?;
     let document = FinishedDocument { dry_run: options.dry_run, seconds: watch.seconds(), finished: &finished };
     output::result(global, &document, || finished_text(&document))?;
     Ok(if finished.problems.is_empty() { Outcome::Done } else { Outcome::Findings })

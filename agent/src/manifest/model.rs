@@ -91,10 +91,11 @@ pub struct Amount {
 impl Amount {
     /// Adds another amount.
     pub fn add(&mut self, other: Self) {
-        self.sstables += other.sstables;
-        self.files += other.files;
-        self.bytes += other.bytes;
-        self.stored_bytes += other.stored_bytes;
+        // A hostile document may claim any numbers.
+        self.sstables = self.sstables.saturating_add(other.sstables);
+        self.files = self.files.saturating_add(other.files);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.stored_bytes = self.stored_bytes.saturating_add(other.stored_bytes);
     }
 }
 
@@ -407,8 +408,8 @@ impl StoredSSTable {
         Amount {
             sstables: 1,
             files: self.files.len() as u64,
-            bytes: self.files.iter().map(|file| file.length).sum(),
-            stored_bytes: self.files.iter().map(|file| file.stored).sum(),
+            bytes: self.files.iter().fold(0, |sum, file| sum.saturating_add(file.length)),
+            stored_bytes: self.files.iter().fold(0, |sum, file| sum.saturating_add(file.stored)),
         }
     }
 }

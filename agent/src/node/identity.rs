@@ -1,7 +1,8 @@
 //! Who the node is, told by its own SSTables: each names the host that wrote it.
 //!
-//! The local system tables are asked first: nothing but this node writes them, and they are never streamed. Other
-//! tables may hold files that were copied from elsewhere, so there the majority decides.
+//! `system.local` is asked first, which says who the node is: nothing but this node writes it, it is never streamed, and
+//! no restore of another node's backup brings it along. Such a restore may bring the other local system tables. Where
+//! several tables are asked, the majority decides.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ const STATISTICS_BYTES_MAX: u64 = 16 << 20;
 pub fn host_id(data_directories: &[PathBuf]) -> anyhow::Result<(Uuid, String)> {
     let found = tables::scan(data_directories)?;
     let (system, others): (Vec<_>, Vec<_>) = found.tables.iter().partition(|table| table.keyspace == "system");
-    for (tables, what) in [(system, "the local system tables"), (others, "the tables")] {
+    let (local, system): (Vec<_>, Vec<_>) = system.into_iter().partition(|table| table.directory.table == "local");
+    for (tables, what) in [(local, "system.local"), (system, "the other local system tables"), (others, "the tables")] {
         let mut votes = BTreeMap::<Uuid, usize>::new();
         for table in tables {
             for place in &table.places {

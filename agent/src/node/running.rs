@@ -51,6 +51,14 @@ pub fn uses(directories: &[PathBuf]) -> Running {
                     evidence: format!("Cassandra (process {pid}) has {} open", file.display()),
                 };
             }
+            Ok(None) if is_cassandra && !has_sstable_open(&process.path()) => {
+                unreadable = Some(Running::Unknown {
+                    pid,
+                    evidence: format!(
+                        "Cassandra (process {pid}) has no SSTable open yet: it may be starting on these directories"
+                    ),
+                });
+            }
             Ok(_) => {}
             Err(error) if is_cassandra => {
                 unreadable = Some(Running::Unknown {
@@ -83,6 +91,14 @@ fn open_file_below(process: &Path, directories: &[PathBuf]) -> std::io::Result<O
         }
     }
     Ok(None)
+}
+
+/// False for a Cassandra that is starting: once it runs, it has those of its system tables open.
+fn has_sstable_open(process: &Path) -> bool {
+    let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    files
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .any(|target| target.extension().is_some_and(|end| end == "db"))
 }
 
 #[cfg(test)]

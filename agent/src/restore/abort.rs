@@ -9,9 +9,10 @@ use anyhow::bail;
 use helenus_sstable::descriptor::FileName;
 use serde::Serialize;
 
-use super::in_place::refuse_running;
+use super::in_place::{lost_of, refuse_running};
 use super::journal::{JournalTable, Shelf, Stage, Workspace};
 use super::request::Request;
+use super::reuse;
 use crate::fs::{self, Dir, Kind};
 use crate::manifest::Part;
 use crate::node::lock::NodeLock;
@@ -31,6 +32,10 @@ pub struct Aborted {
 /// Ends a restore and brings back what was there before it.
 pub fn abort(mut workspace: Workspace, cassandra_is_stopped: bool) -> anyhow::Result<Aborted> {
     let _lock = NodeLock::take(&workspace.journal.data_directories)?;
+    Workspace::refuse_changed(&workspace.journal.data_directories, Some(&workspace))?;
+    if !matches!(workspace.journal.stage, Stage::Fetching | Stage::Removing) {
+        workspace.refuse_unmounted()?;
+    }
     if workspace.journal.stage == Stage::Finishing {
         bail!(
             "{}: the restore is being finished, and some of the old files are removed already: run `helenus restore \
@@ -86,7 +91,8 @@ fn keep_written_since(workspace: &Workspace) -> anyhow::Result<Vec<PathBuf>> {
         for (number, table) in workspace.journal.tables.iter().enumerate() {
             let part = table.part.as_ref().map(|_| workspace.part(number)).transpose()?;
             let shelf = workspace.shelf(Shelf::Undone, place, table);
-            remove_own(&shelf, &own_names(part.as_ref(), table))?;
+            let lost = lost_of(&workspace.journal, table);
+            remove_own(&shelf, &own_names(part.as_ref(), table, &lost))?;
         }
         if remove_if_empty(&undone)? {
             continue;
@@ -113,11 +119,11 @@ fn keep_written_since(workspace: &Workspace) -> anyhow::Result<Vec<PathBuf>> {
     Ok(kept)
 }
 
-/// What the names of the restore's own files begin with.
-fn own_names(part: Option<&Part>, table: &JournalTable) -> BTreeSet<(Option<String>, String)> {
+/// What the names of the restore's own files begin with. One that could not be restored left its name to Cassandra.
+fn own_names(part: Option<&Part>, table: &JournalTable, lost: &[&str]) -> BTreeSet<(Option<String>, String)> {
     let placed = part.into_iter().flat_map(|part| part.sstables.iter().zip(&table.places));
     placed
-        .filter(|(_, place)| place.is_some())
+        .filter(|(sstable, place)| place.is_some() && !lost.contains(&reuse::name(sstable, "").trim_end_matches('-')))
         .map(|(sstable, _)| (sstable.index.clone(), sstable.sstable.clone()))
         .collect()
 }

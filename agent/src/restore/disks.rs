@@ -77,7 +77,8 @@ impl Disks {
 
     /// Notes that so many bytes are written to a data directory.
     pub fn give(&mut self, place: usize, bytes: u64) {
-        self.disks[place].needed += bytes;
+        let needed = &mut self.disks[place].needed;
+        *needed = needed.saturating_add(bytes);
     }
 
     /// The data directories, with what each needs.
@@ -92,7 +93,7 @@ pub fn refuse_full(data_directories: &[PathBuf], needed: &[u64]) -> anyhow::Resu
     for (path, needed) in data_directories.iter().zip(needed) {
         let device = Dir::open(path)?.stat()?.device;
         match seen.iter_mut().find(|(known, ..)| *known == device) {
-            Some((_, sum, _)) => *sum += needed,
+            Some((_, sum, _)) => *sum = sum.saturating_add(*needed),
             None => seen.push((device, *needed, path)),
         }
     }

@@ -52,8 +52,14 @@ enum State {
 }
 
 /// Proves a restore; without a problem, and unless only a look was wanted, removes the old files.
-pub async fn finish(mut workspace: Workspace, parallel: usize, dry_run: bool) -> anyhow::Result<Finished> {
+pub async fn finish(
+    mut workspace: Workspace,
+    parallel: usize,
+    accept_loss: bool,
+    dry_run: bool,
+) -> anyhow::Result<Finished> {
     let _lock = NodeLock::take(&workspace.journal.data_directories)?;
+    Workspace::refuse_changed(&workspace.journal.data_directories, Some(&workspace))?;
     let mut finished = Finished {
         request: workspace.journal.request.clone(),
         proven: Amount::default(),
@@ -64,7 +70,16 @@ pub async fn finish(mut workspace: Workspace, parallel: usize, dry_run: bool) ->
     };
     match workspace.journal.stage {
         Stage::Placed => {
+            workspace.refuse_unmounted()?;
             prove(&workspace, parallel, &mut finished).await?;
+            if !accept_loss {
+                finished.problems.extend(workspace.journal.done.lost.iter().map(|lost| {
+                    format!(
+                        "{}: {} could not be restored (--accept-loss lets go of the old files all the same)",
+                        lost.table, lost.sstable
+                    )
+                }));
+            }
             finished.old = old_files(&workspace)?;
             if dry_run || !finished.problems.is_empty() {
                 return Ok(finished);
@@ -158,7 +173,9 @@ fn look(sstable: &StoredSSTable, live: &[PathBuf]) -> anyhow::Result<State> {
         let is_mutable = Component::parse(&file.component).is_mutable();
         match reuse::is_equal(&path, file) {
             Ok(true) => {}
-            Ok(false) | Err(_) if is_mutable => rewritten += 1,
+            Ok(false) if is_mutable => rewritten += 1,
+            // Without its statistics an SSTable cannot be opened; the others Cassandra makes anew.
+            Err(_) if is_mutable && file.component != Component::Statistics.name() => rewritten += 1,
             Ok(false) => problems.push(format!("{}: other bytes than in the backup", path.display())),
             // Compacted while we looked.
             Err(_) if !path.exists() && !directory.join(&data).exists() => return Ok(State::Gone),

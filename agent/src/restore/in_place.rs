@@ -35,6 +35,7 @@ const HALF_WAY: &str = "the tables are half way between the old files and the ne
 #[derive(Debug)]
 pub struct InPlace {
     workspace: Workspace,
+    resumes: bool,
 }
 
 impl InPlace {
@@ -53,7 +54,7 @@ impl InPlace {
             left_out: plan.left_out.clone(),
             notes: plan.notes.clone(),
         };
-        Ok(Self { workspace: Workspace::new(journal) })
+        Ok(Self { workspace: Workspace::new(journal), resumes: false })
     }
 
     /// The restore that an earlier run has begun, if it is the same. Another one is in the way.
@@ -87,7 +88,7 @@ impl InPlace {
                 "{}: the restore is being aborted: run `helenus restore --abort` again",
                 workspace.root().display()
             ),
-            Stage::Fetching | Stage::Aside | Stage::Placing | Stage::Placed => Ok(Self { workspace }),
+            Stage::Fetching | Stage::Aside | Stage::Placing | Stage::Placed => Ok(Self { workspace, resumes: true }),
         }
     }
 
@@ -106,6 +107,10 @@ impl InPlace {
     ) -> anyhow::Result<Journal> {
         let directories = self.workspace.journal.data_directories.clone();
         let _lock = NodeLock::take(&directories)?;
+        Workspace::refuse_changed(&directories, self.resumes.then_some(&self.workspace))?;
+        if self.workspace.journal.stage != Stage::Fetching {
+            self.workspace.refuse_unmounted()?;
+        }
         loop {
             if self.workspace.journal.stage != Stage::Placed {
                 refuse_running(&directories, cassandra_is_stopped)?;

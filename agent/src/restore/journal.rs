@@ -3,9 +3,13 @@
 //!     <data directory>/.helenus-restore-<backup id>/
 //!         journal.json          in the first data directory only: made first, removed last
 //!         parts/<n>.json.zst    there, too: what the backup says of table n of the journal
-//!         new/<keyspace>/<table>-<id>/…      proven files
-//!         old/<keyspace>/<table>-<id>/…      what was there before
-//!         undone/<keyspace>/<table>-<id>/…   what an abort took away again
+//!         backups/new/<keyspace>/<table>-<id>/…      proven files
+//!         backups/old/<keyspace>/<table>-<id>/…      what was there before
+//!         backups/undone/<keyspace>/<table>-<id>/…   what an abort took away again
+//!
+//! Cassandra looks at every file below its data directories when it starts, and refuses SSTables of another release,
+//! except below a directory called `backups`. So that is what it is called, and the owner of the data directory can
+//! look into it.
 //!
 //! Each stage can be done again from its beginning: it moves what is not moved yet. The journal goes to the next stage
 //! when all moves of the one before are durable, so a name in a table's directory is never in doubt: up to `Aside` it is
@@ -50,7 +54,7 @@ pub enum Stage {
 }
 
 /// What is to be known to go on, to finish and to abort.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// What was asked for.
     pub request: Request,
@@ -193,11 +197,36 @@ impl Workspace {
 
     /// Makes the directories of the workspace, the one of the journal and the journal first.
     pub fn create(&self) -> anyhow::Result<()> {
-        fs::create_dir_durable(&self.root(), 0o700)?;
+        self.create_at(0)?;
         self.save()?;
         fs::create_dirs(&self.root().join("parts"))?;
+        self.places().try_for_each(|place| self.create_at(place))
+    }
+
+    fn create_at(&self, place: usize) -> anyhow::Result<()> {
+        fs::create_dir_durable(&self.at(place), 0o700)?;
+        let owner = Dir::open(self.data_directory(place))?.stat()?;
+        Ok(Dir::open(self.at(place))?.give_to(&owner)?)
+    }
+
+    /// Looks once more, now that nobody else can change it: an error if somebody has done something since `found`.
+    pub fn refuse_changed(data_directories: &[PathBuf], found: Option<&Self>) -> anyhow::Result<()> {
+        let now = Self::find(data_directories)?;
+        if now.as_ref().map(|now| &now.journal) == found.map(|found| &found.journal) {
+            return Ok(());
+        }
+        bail!("another run has begun, gone on with or ended a restore here meanwhile: look, and run the command again")
+    }
+
+    /// An error if a data directory has no part in the restore any more: its disk may not be mounted.
+    pub fn refuse_unmounted(&self) -> anyhow::Result<()> {
         for place in self.places() {
-            fs::create_dir_durable(&self.at(place), 0o700)?;
+            if !self.at(place).is_dir() {
+                bail!(
+                    "{}: not there, and it was made when the restore began: is the disk mounted?",
+                    self.at(place).display()
+                );
+            }
         }
         Ok(())
     }
@@ -261,7 +290,7 @@ impl Workspace {
         for place in self.places().skip(1) {
             fs::remove_tree(&self.at(place))?;
         }
-        for directory in ["parts", "new", "old", "undone"] {
+        for directory in ["parts", "backups"] {
             fs::remove_tree(&self.root().join(directory))?;
         }
         self.sync()?;
@@ -288,12 +317,12 @@ pub enum Shelf {
 }
 
 impl Shelf {
-    /// Name of the directory.
+    /// Path of the directory.
     pub fn name(self) -> &'static str {
         match self {
-            Self::New => "new",
-            Self::Old => "old",
-            Self::Undone => "undone",
+            Self::New => "backups/new",
+            Self::Old => "backups/old",
+            Self::Undone => "backups/undone",
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::manifest::model::{Amount, Part, TableEntry, is_index_directory};
 use crate::node;
 use crate::node::dropped::SchemaIds;
 use crate::node::tables::{self, Table};
+use crate::selection::Selection;
 
 /// A restore of selected tables into a node that is stopped.
 #[derive(Debug, Serialize)]
@@ -121,7 +122,7 @@ impl NodePlan {
             plan.empty(&entry.keyspace, &entry.directory);
         }
         if chosen.with_schema {
-            plan.empty_others(scope, target);
+            plan.empty_others(scope, target)?;
         }
         refuse_same_place(
             plan.tables.iter().map(|planned| (&planned.table.keyspace, &planned.table.directory, &planned.table.from)),
@@ -186,6 +187,7 @@ impl NodePlan {
         let local = Local::list(target.directories(&table.keyspace, &table.directory))?;
         let mut taken = BTreeSet::new();
         let mut indexes = BTreeSet::new();
+        let mut placed = BTreeSet::new();
         for sstable in &part.sstables {
             // Another table has indexes of its own, and one of that name only if it is there.
             let has_index = |index: &String| {
@@ -211,6 +213,7 @@ impl NodePlan {
                 )
             })?;
             table.places.push(Some(place));
+            placed.extend(sstable.index.as_deref());
             amount.add(sstable.amount());
             for file in &sstable.files {
                 if local.looks_equal(sstable, file, place) {
@@ -220,6 +223,17 @@ impl NodePlan {
                     disks.give(place, with_overhead(file.length, 1));
                 }
             }
+        }
+        let emptied = live_indexes(target.directories(&table.keyspace, &table.directory))
+            .filter(|index| !indexes.contains(index) && !placed.contains(index.as_str()))
+            .collect::<BTreeSet<String>>();
+        if amount.sstables > 0 && !emptied.is_empty() {
+            let names: Vec<&str> = emptied.iter().map(|index| index.trim_start_matches('.')).collect();
+            self.notes.push(format!(
+                "{table}: the backup has no files of {}, and Cassandra takes the index for built: `nodetool rebuild_index` \
+                 builds it anew",
+                names.join(", ")
+            ));
         }
         if !indexes.is_empty() {
             let indexes: Vec<&str> = indexes.iter().map(|index| index.trim_start_matches('.')).collect();
@@ -244,8 +258,9 @@ impl NodePlan {
         self.tables.push(PlannedTable { table, amount: Amount::default() });
     }
 
-    /// Tables of the node that the backup does not have did not exist when it was made.
-    fn empty_others(&mut self, scope: &Scope<'_>, target: &Target) {
+    /// Tables of the node that the backup does not have, though it was asked for them, did not exist when it was made.
+    fn empty_others(&mut self, scope: &Scope<'_>, target: &Target) -> anyhow::Result<()> {
+        let backed_up = Selection::parse(scope.manifest.selection.clone())?;
         let known: BTreeSet<(String, String)> = self
             .tables
             .iter()
@@ -256,11 +271,17 @@ impl NodePlan {
             let is_meant = !is_system(&table.keyspace)
                 && scope.selection.includes(&table.keyspace, &table.directory.table)
                 && !known.contains(&(table.keyspace.clone(), directory.clone()));
-            if is_meant && has_files(table) {
+            if !is_meant || !has_files(table) {
+                continue;
+            }
+            if backed_up.includes(&table.keyspace, &table.directory.table) {
                 self.notes.push(format!("{table} ({directory}) is not in the backup: its files are moved aside"));
                 self.empty(&table.keyspace, &directory);
+            } else {
+                self.notes.push(format!("{table} ({directory}) was left out of the backup: it stays as it is"));
             }
         }
+        Ok(())
     }
 
     /// Refuses if a file system has not the room for it.
@@ -269,6 +290,14 @@ impl NodePlan {
             self.disks.iter().map(|disk| (disk.path.clone(), disk.needed)).unzip();
         refuse_full(&paths, &needed)
     }
+}
+
+/// Names of the index directories of a table that have files.
+fn live_indexes(directories: impl Iterator<Item = (usize, PathBuf)>) -> impl Iterator<Item = String> {
+    directories.flat_map(|(_, path)| std::fs::read_dir(path)).flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok().filter(|name| is_index_directory(name))?;
+        std::fs::read_dir(entry.path()).ok()?.next().map(|_| name)
+    })
 }
 
 /// True if there is something to be moved aside.

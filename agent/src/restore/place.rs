@@ -40,6 +40,10 @@ pub struct Restore {
     resumes: bool,
 }
 
+fn target_of(plan: &Plan, table: &PlannedTable) -> PathBuf {
+    plan.target.join(&table.keyspace).join(&table.directory)
+}
+
 impl Restore {
     /// Checks that the target can take the plan. Nothing is written.
     pub fn prepare(plan: Plan, request: Request, cassandra_is_stopped: bool) -> anyhow::Result<Self> {
@@ -47,6 +51,13 @@ impl Restore {
         let hash = blake3::hash(&serde_json::to_vec(&request)?).to_hex();
         let done = plan.target.join(format!("{DONE_PREFIX}{}", &hash[..16]));
         if done.is_dir() {
+            if let Some(table) = plan.tables.iter().find(|table| !target_of(&plan, table).is_dir()) {
+                bail!(
+                    "{} says that this restore was done, and {} is not there: remove the former, and run the command again",
+                    done.display(),
+                    target_of(&plan, table).display()
+                );
+            }
             return Ok(Self { plan, request, staging, done, resumes: true });
         }
         let resumes = match std::fs::read(staging.join(JOURNAL)) {

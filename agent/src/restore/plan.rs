@@ -91,7 +91,7 @@ pub struct PlannedTable {
 
 /// Room that a file system needs besides the bytes of the files: blocks begun, directories.
 pub fn with_overhead(bytes: u64, files: u64) -> u64 {
-    bytes + files * 4096
+    bytes.saturating_add(files.saturating_mul(4096))
 }
 
 impl Plan {

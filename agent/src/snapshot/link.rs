@@ -250,8 +250,8 @@ impl<'a> Linker<'a> {
 
 /// Gives the directories of links of all tables their tag, durably. In passes: on a file system with a journal the first
 /// sync of a pass carries the changes of all, and the others cost next to nothing; on one without, several are under way
-/// at a time.
-pub(super) fn keep_all(directories: &[PathBuf], tag: &str) -> anyhow::Result<()> {
+/// at a time. Those that have their tag are added to `kept`, also when another one fails.
+pub(super) fn keep_all(directories: &[PathBuf], tag: &str, kept: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     pass(directories, |path| {
         let dir = Dir::open(path)?;
         for entry in dir.list()?.into_iter().filter(|entry| entry.kind == fs::Kind::Directory) {
@@ -259,11 +259,23 @@ pub(super) fn keep_all(directories: &[PathBuf], tag: &str) -> anyhow::Result<()>
         }
         dir.sync()
     })?;
-    let parents = pass(directories, |path| {
+    let renamed = threads::map(directories, SYNCS_AT_A_TIME, |path| {
         let snapshots = Dir::open(path.parent().unwrap_or(path))?;
         snapshots.rename_child_to(path.file_name().unwrap_or_default(), &snapshots, tag)?;
         Ok(snapshots)
-    })?;
+    });
+    let mut failure = None;
+    let mut parents = Vec::with_capacity(renamed.len());
+    for result in renamed {
+        match result {
+            Ok(snapshots) => {
+                kept.push(snapshots.path().join(tag));
+                parents.push(snapshots);
+            }
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(()), |error: fs::Error| Err(error))?;
     pass(&parents, Dir::sync)?;
     Ok(())
 }

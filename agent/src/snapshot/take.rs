@@ -180,10 +180,6 @@ pub fn take(
     });
     let mut failure = None;
     for (traces, taken) in outcomes {
-        // Whatever the outcome: a kept snapshot has another name by now, so only what is left of it is removed.
-        if let Some(tag) = request.keep {
-            snapshot.kept.extend(traces.made.iter().map(|path| path.with_file_name(tag)));
-        }
         snapshot.transient.extend(traces.made);
         snapshot.notices.extend(traces.notices);
         snapshot.versions.extend(traces.versions);
@@ -198,7 +194,7 @@ pub fn take(
         return Err(failure);
     }
     if let (Some(tag), false) = (request.keep, request.dry_run) {
-        keep_all(&snapshot.transient, tag)?;
+        keep_all(&snapshot.transient, tag, &mut snapshot.kept)?;
     }
     Ok(snapshot)
 }

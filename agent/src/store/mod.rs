@@ -153,7 +153,11 @@ impl Location {
             true => s3::Settings::parse(url_or_path).map(|settings| Self::S3(Box::new(settings))),
             false => local_path(url_or_path).map(Self::Directory),
         };
-        parsed.map_err(|reason| Error::Location { location: url_or_path.to_owned(), reason })
+        parsed.map_err(|reason| {
+            let has_secret = url_or_path.starts_with("s3://") && url_or_path.contains('@');
+            let location = if has_secret { "s3://…" } else { url_or_path };
+            Error::Location { location: location.to_owned(), reason }
+        })
     }
 
     /// The directory, if it is one.

@@ -64,7 +64,7 @@ fn send(context: &Arc<Context>, item: &Item) -> anyhow::Result<(Finished, Inspec
         if !inspection.is_damaged() && inspection.data_crc == claimed {
             return Ok((outgoing.finish(&inspection)?, inspection, false));
         }
-        outgoing.abort();
+        drop(outgoing);
         inspection.data_crc
     };
     // Under another root, and under the sum that its bytes really have.

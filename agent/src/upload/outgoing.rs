@@ -187,7 +187,9 @@ impl<'a> Outgoing<'a> {
         };
         let attributes = Dir::open(&self.item.files.directory)?;
         let mut files = Vec::new();
-        for sent in std::mem::take(&mut self.sent) {
+        // From the first on; what is left when one fails is given up.
+        self.sent.reverse();
+        while let Some(sent) = self.sent.pop() {
             let stat = attributes.stat_child(self.item.files.descriptor.file_name(&sent.component))?;
             let crc32 = sent.crc32.or(inspection.data_crc).context("every component has a sum")?;
             let (object, offset, stored, is_new) = match sent.at {
@@ -232,6 +234,14 @@ impl<'a> Outgoing<'a> {
         hash: blake3::Hash,
     ) -> anyhow::Result<Placed> {
         let placed = self.place(stream)?;
+        let length = self.item.files.lengths.get(component).copied().unwrap_or(0);
+        if *component == Component::Data && codec == Codec::None && placed.stored != length {
+            bail!(
+                "{}: expected {length} bytes, the repository holds {}: delete that object, and run the backup again",
+                placed.key,
+                placed.stored
+            );
+        }
         // The directory names the bytes of Data.db, and nothing gets there unproven. What the other components hold it
         // does not say: one that differs gets a name that does.
         let is_right = placed.is_new
@@ -301,9 +311,11 @@ impl<'a> Outgoing<'a> {
         self.open = Some(Streaming { component, length, codec, crc32, blake3, stored: 0, stream });
         Ok(())
     }
+}
 
-    /// Gives up: nothing of it comes to exist.
-    pub fn abort(mut self) {
+/// What is not finished is given up: nothing of it comes to exist.
+impl Drop for Outgoing<'_> {
+    fn drop(&mut self) {
         self.close();
         for sent in std::mem::take(&mut self.sent) {
             if let At::Object(Stream { to: Destination::Store { task, .. }, .. }) = sent.at {
@@ -314,11 +326,6 @@ impl<'a> Outgoing<'a> {
                 });
             }
         }
-    }
-}
-
-impl Drop for Outgoing<'_> {
-    fn drop(&mut self) {
         self.context.frames.lock().unwrap_or_else(PoisonError::into_inner).extend(self.frames.take());
     }
 }

@@ -41,7 +41,7 @@ impl Shared {
             let is_conditional = is_conditional == Some(true);
             if !is_conditional {
                 let store = &self.settings;
-                tracing::info!("{store}: the server ignores If-None-Match: looking before each write instead");
+                tracing::warn!("{store}: the server does not heed If-None-Match: looking before each write instead");
             }
             Ok(is_conditional)
         });
@@ -57,8 +57,11 @@ impl Shared {
         match put.map_err(|failure| (failure.kind, failure)) {
             Ok(()) => Ok(None),
             Err((Kind::Precondition, _)) => Ok(Some(true)),
-            // Without the header the same may well be done; if not, that says why.
-            Err((Kind::Unsupported | Kind::Refused, _)) => Ok(Some(false)),
+            // It is the header that is refused if the same is done without it.
+            Err((Kind::Unsupported | Kind::Refused, failure)) => {
+                let plain = self.layers.run(body.length(), |_| self.put(&key, &body, &mark, false)).await;
+                plain.map(|()| Some(false)).map_err(|_| failure)
+            }
             Err((_, failure)) => Err(failure),
         }
     }

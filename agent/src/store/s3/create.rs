@@ -85,8 +85,8 @@ pub struct Keeping {
     pub tags: Option<String>,
 }
 
-/// Headers for SSE-C.
-#[derive(Debug, Default)]
+/// Headers for SSE-C. They hold a secret, so they cannot be printed.
+#[derive(Default)]
 pub struct Customer {
     /// Always AES256.
     pub algorithm: Option<String>,

@@ -34,12 +34,16 @@ impl Shared {
         let answer = request.send().await.map_err(Failure::from_sdk)?;
         let mut first = None;
         let mut failed = Vec::new();
+        let mut is_nameless = false;
         for error in answer.errors() {
             let failure = Failure::of_key(error.code(), error.message(), error.key());
             if failure.kind == Kind::NotFound {
                 continue;
             }
-            failed.extend(error.key().map(str::to_owned));
+            match error.key() {
+                Some(key) => failed.push(key.to_owned()),
+                None => is_nameless = true,
+            }
             // What does not pass by itself is told first.
             if first.as_ref().is_none_or(|first: &Failure| first.kind.is_transient()) {
                 first = Some(failure);
@@ -48,7 +52,10 @@ impl Shared {
         match first {
             None => Ok(()),
             Some(failure) => {
-                *lock() = failed;
+                // If it is not known which, all are tried again.
+                if !is_nameless {
+                    *lock() = failed;
+                }
                 Err(failure)
             }
         }

@@ -100,7 +100,8 @@ pub fn pause(patience: Patience, attempt: u32, retry_after: Option<Duration>) ->
     let jitter = uuid::Uuid::new_v4().as_u64_pair().1 % 1024;
     let pause = bound / 2 + bound.mul_f64(jitter as f64 / 2048.0);
     match retry_after {
-        Some(asked) => asked.min(RETRY_AFTER_MAX) + pause.min(asked),
+        // A server that asks for none has forgotten that others come back, too.
+        Some(asked) => asked.min(RETRY_AFTER_MAX) + pause.min(asked.max(bound / 2)),
         None => pause,
     }
 }
@@ -126,7 +127,7 @@ mod tests {
         check(9, None, 500, 1000);
         check(u32::MAX, None, 500, 1000);
         check(1, Some(3), 3000, 3100);
-        check(1, Some(0), 0, 0);
+        check(1, Some(0), 50, 50);
         check(1, Some(100_000), 120_000, 120_100);
     }
 

@@ -124,6 +124,10 @@ impl Listing {
         let end = self.take(&page)?;
         if page.is_truncated() == Some(true) {
             self.next = match (page.next_continuation_token, end) {
+                (Some(next), None) if token.as_ref() == Some(&next) => {
+                    let text = "the store gives an empty page and the same place to go on from, again and again";
+                    return Err(self.error(Failure::new(Kind::Refused, text)));
+                }
                 (Some(token), _) => Next::Page { token: Some(token), start_after },
                 // Some old servers know no tokens.
                 (None, Some(last)) => Next::Page { token: None, start_after: Some(last) },

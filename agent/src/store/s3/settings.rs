@@ -103,6 +103,10 @@ impl Settings {
         if bucket.is_empty() {
             return Err("it names no bucket: s3://bucket or s3://bucket/prefix".to_owned());
         }
+        if rest.contains('@') {
+            // What stands before it may be a secret, and is not repeated.
+            return Err("credentials do not belong into the URL: s3://bucket/prefix".to_owned());
+        }
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if !bucket.chars().all(is_name) || !(3..=63).contains(&bucket.len()) {
             return Err(format!(

@@ -130,6 +130,15 @@ impl S3Upload {
         Ok(())
     }
 
+    /// Ends an upload in parts that was not put together.
+    async fn end(&mut self) {
+        if let Some(mut large) = self.large.take() {
+            // A part that arrives later than the end of its upload would stay, and cost.
+            large.flying.shutdown().await;
+            self.shared.give_up(self.key.as_str(), &large.id).await;
+        }
+    }
+
     /// Waits until no more than `left` parts are on their way.
     async fn land(&mut self, left: usize) -> Result<(), Error> {
         let Some(large) = &mut self.large else { return Ok(()) };
@@ -163,9 +172,10 @@ impl S3Upload {
         let mark = Mark { writer, length: self.length, crc32 };
         let key = self.key.as_str();
         let _alone = if heeded.is_conditional { None } else { Some(shared.locks.lock(key).await) };
+        // Some servers copy the parts together, which takes as long as the object is.
         let created = shared
             .layers
-            .run(0, |attempt| {
+            .run(mark.length, |attempt| {
                 let (shared, mark, id, parts) = (&shared, &mark, &id, confirmed.clone());
                 async move {
                     if !heeded.is_conditional
@@ -221,15 +231,13 @@ impl Upload for S3Upload {
 
     async fn finish(mut self: Box<Self>) -> Result<Stored, Error> {
         self.held.fly();
-        self.complete().await
+        let completed = self.complete().await;
+        self.end().await;
+        completed
     }
 
     async fn abort(mut self: Box<Self>) {
-        if let Some(mut large) = self.large.take() {
-            // A part that arrives later than the end of its upload would stay, and cost.
-            large.flying.shutdown().await;
-            self.shared.give_up(self.key.as_str(), &large.id).await;
-        }
+        self.end().await;
     }
 }
 
