@@ -255,7 +255,7 @@ fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
     cql.execute("INSERT INTO place.copy (id, note) VALUES (1001, 'after the restore')")?;
     node.nodetool(&["flush", "place"])?;
     let finished = agent.json(&finish)?;
-    eprintln!("{}: {finished}", flavour.name);
+    ensure!(finished["problems"].as_array().is_some_and(Vec::is_empty), "{finished}");
     for data_dir in node.data_dirs() {
         for entry in fs::read_dir(data_dir)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
