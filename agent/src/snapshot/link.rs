@@ -47,14 +47,14 @@ pub(super) struct Linker<'a> {
     table: &'a Table,
     /// Directory of links by place of the table and index.
     dirs: BTreeMap<(PathBuf, Option<String>), Dir>,
-    /// Links that were made, to be compared with what counts in the end.
-    held: BTreeSet<(Option<String>, PathBuf, Descriptor)>,
+    /// SSTables that are linked, to be compared with what counts in the end, and how many links each has.
+    held: BTreeMap<(Option<String>, PathBuf, Descriptor), u32>,
     copies: bool,
 }
 
 impl<'a> Linker<'a> {
     pub fn new(request: Request<'a>, table: &'a Table) -> Self {
-        Self { request, table, dirs: BTreeMap::new(), held: BTreeSet::new(), copies: false }
+        Self { request, table, dirs: BTreeMap::new(), held: BTreeMap::new(), copies: false }
     }
 
     /// Links what is wanted; false if something of it vanished meanwhile, so that the caller has to look again.
@@ -72,11 +72,9 @@ impl<'a> Linker<'a> {
                 }
                 let place = &group.places[sstable.place].dir;
                 let key = (group.index.clone(), place.path().to_owned(), sstable.descriptor);
-                if !self.held.contains(&key) {
-                    if !self.link(group, sstable, notices)? {
-                        return Ok(false);
-                    }
-                    self.held.insert(key.clone());
+                if !self.held.contains_key(&key) {
+                    let Some(links) = self.link(group, sstable, notices)? else { return Ok(false) };
+                    self.held.insert(key.clone(), links);
                 }
                 counted.insert(key);
             }
@@ -85,14 +83,20 @@ impl<'a> Linker<'a> {
             return Ok(false);
         }
         // Inputs of a compaction that ended meanwhile: beside its outputs they could bring deleted rows back.
-        for (index, path, descriptor) in self.held.difference(&counted) {
+        for (index, path, descriptor) in self.held.keys().filter(|key| !counted.contains(*key)) {
             let dir = self.dirs.get(&(table_directory(path, index.as_deref()), index.clone()));
             if let Some(dir) = dir {
                 unlink_sstable(dir, *descriptor)?;
             }
         }
-        self.held = counted;
+        self.held.retain(|key, _| counted.contains(key));
         Ok(true)
+    }
+
+    /// How many links an SSTable has; none if it is not linked.
+    pub fn links_made(&self, group: &Group, sstable: &LiveSSTable) -> u32 {
+        let place = group.places[sstable.place].dir.path().to_owned();
+        self.held.get(&(group.index.clone(), place, sstable.descriptor)).copied().unwrap_or(0)
     }
 
     /// True if every link to an immutable component leads to the inode that was seen when the SSTable counted, and every
@@ -133,7 +137,9 @@ impl<'a> Linker<'a> {
         Ok(strangers.is_empty())
     }
 
-    fn link(&mut self, group: &Group, sstable: &LiveSSTable, notices: &mut Vec<Notice>) -> anyhow::Result<bool> {
+    /// Links one SSTable and says how many links it has; `None` if the caller has to look again.
+    fn link(&mut self, group: &Group, sstable: &LiveSSTable, notices: &mut Vec<Notice>) -> anyhow::Result<Option<u32>> {
+        let mut made = 0;
         let from = &group.places[sstable.place].dir;
         let key = (table_directory(from.path(), group.index.as_deref()), group.index.clone());
         if !self.dirs.contains_key(&key) {
@@ -146,25 +152,25 @@ impl<'a> Linker<'a> {
         for (component, _) in others.chain(sstable.files.get_key_value(&Component::Data)) {
             let name = sstable.descriptor.file_name(component);
             match link_one(from, to, &name, component, &mut self.copies) {
-                Ok(()) => {}
+                Ok(()) => made += 1,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     // The directory of links itself, cleared by somebody: it and all that was in it are made anew.
                     if to.is_removed() {
-                        self.held.retain(|(index, path, _)| table_directory(path, index.as_deref()) != key.0);
+                        self.held.retain(|(index, path, _), _| table_directory(path, index.as_deref()) != key.0);
                         self.dirs.retain(|(table, _), _| *table != key.0);
-                        return Ok(false);
+                        return Ok(None);
                     }
                     // A derived file may be between its old and its new version; the SSTable is there without it.
                     if component.is_mutable() && *component != Component::Statistics {
                         continue;
                     }
                     unlink_sstable(to, sstable.descriptor)?;
-                    return Ok(false);
+                    return Ok(None);
                 }
                 // Left over in a directory that somebody was clearing while we began anew.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     unlink_sstable(to, sstable.descriptor)?;
-                    return Ok(false);
+                    return Ok(None);
                 }
                 Err(error) => return Err(refused(error)),
             }
@@ -172,7 +178,7 @@ impl<'a> Linker<'a> {
                 notices.push(remark(from.path(), "links are impossible here; the files are copied, which takes space"));
             }
         }
-        Ok(true)
+        Ok(Some(made))
     }
 
     /// The entry for a directory of links in `all`, made when it is first needed.

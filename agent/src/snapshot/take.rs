@@ -119,6 +119,8 @@ pub struct Fresh {
     pub descriptor: Descriptor,
     /// Its directory among [`TableSnapshot::links`].
     pub links: u32,
+    /// How many links it has there: with fewer, somebody is removing them.
+    pub components: u32,
     /// The SSTable of that name in the base part: some of its objects may serve.
     pub in_base: Option<u32>,
     /// Why nobody can tell whether it counts.
@@ -304,7 +306,8 @@ impl TableRun<'_, '_> {
                 let links = u32::try_from(linker.links_of(group, sstable.place, &mut taken.links))?;
                 let in_base = base.as_ref().and_then(|base| base.named(group, sstable)).map(|stored| stored.position);
                 let doubt = sstable.doubt.as_deref().map(Box::from);
-                taken.fresh.push(Fresh { descriptor: sstable.descriptor, links, doubt, in_base });
+                let components = linker.links_made(group, sstable);
+                taken.fresh.push(Fresh { descriptor: sstable.descriptor, links, components, doubt, in_base });
             }
         }
         let base_count = base.as_ref().map(Base::count);

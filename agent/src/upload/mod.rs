@@ -274,7 +274,10 @@ impl Run<'_> {
                 .map(|files| (files.descriptor.to_string(), files))
                 .collect();
             for fresh in table.fresh.iter().filter(|fresh| fresh.links as usize == number) {
-                let files = listed.remove(&fresh.descriptor.to_string()).ok_or_else(|| {
+                let files = listed.remove(&fresh.descriptor.to_string());
+                // A part of them would look like damage.
+                let files = files.filter(|files| files.lengths.len() >= fresh.components as usize);
+                let files = files.ok_or_else(|| {
                     std::io::Error::new(
                         std::io::ErrorKind::NotFound,
                         format!("{}: the links to {} were removed", links.path.display(), fresh.descriptor),
