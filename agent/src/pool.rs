@@ -1,10 +1,15 @@
 //! Buffers of one size, used again and again: what is taken and returned a thousand times a second is neither asked of
 //! the system each time nor left in pieces all over the heap, and memory is bounded by the number in use at a time.
+//!
+//! They begin where `O_DIRECT` wants it, so that readers fill them and stores write them without a copy in between.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+
+/// What `O_DIRECT` asks of addresses, offsets and lengths on every device that is likely to be met.
+pub const ALIGNMENT: usize = 4096;
 
 /// Buffers that are not in use.
 #[derive(Debug, Clone)]
@@ -22,7 +27,9 @@ impl Pool {
     /// A buffer; its bytes are whatever they were.
     pub fn take(&self) -> Buffer {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Buffer { bytes: free.unwrap_or_else(|| vec![0; self.length]), home: self.clone() }
+        let bytes = free.unwrap_or_else(|| vec![0; self.length + ALIGNMENT]);
+        let start = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Buffer { bytes, start, home: self.clone() }
     }
 
     #[cfg(test)]
@@ -35,13 +42,14 @@ impl Pool {
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
+    start: usize,
     home: Pool,
 }
 
 impl Buffer {
-    /// A part of it, to be shared; the buffer goes back when the last of those who share drops it.
-    pub fn share(self, start: usize, length: usize) -> Bytes {
-        Bytes::from_owner(Part { buffer: self, start, length })
+    /// Its first bytes, to be shared; the buffer goes back when the last of those who share drops it.
+    pub fn share(self, length: usize) -> Bytes {
+        Bytes::from_owner(Front { buffer: self, length })
     }
 }
 
@@ -49,13 +57,13 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[self.start..self.start + self.home.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        &mut self.bytes[self.start..self.start + self.home.length]
     }
 }
 
@@ -66,15 +74,14 @@ impl Drop for Buffer {
     }
 }
 
-struct Part {
+struct Front {
     buffer: Buffer,
-    start: usize,
     length: usize,
 }
 
-impl AsRef<[u8]> for Part {
+impl AsRef<[u8]> for Front {
     fn as_ref(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.length]
+        &self.buffer[..self.length]
     }
 }
 
@@ -87,8 +94,9 @@ mod tests {
         let pool = Pool::new(8);
         let mut buffer = pool.take();
         buffer.copy_from_slice(b"12345678");
-        let shared = buffer.share(2, 4);
-        let part = shared.slice(1..3);
+        assert_eq!(buffer.as_ptr().align_offset(ALIGNMENT), 0);
+        let shared = buffer.share(6);
+        let part = shared.slice(3..5);
         drop(shared);
         assert_eq!((&part[..], pool.free()), (&b"45"[..], 0));
         drop(part);

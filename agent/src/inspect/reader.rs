@@ -14,14 +14,11 @@ use bytes::Bytes;
 use helenus_sstable::source::Source;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::pool::{Buffer, Pool};
+use crate::pool::{ALIGNMENT, Pool};
 
 /// Bytes read at a time: large enough that a device reaches its full rate, small enough to stay in the L2 cache while
 /// it is checked, hashed and compressed.
 pub const SLICE_BYTES: usize = 1 << 20;
-
-/// What `O_DIRECT` asks of addresses, offsets and lengths on every device that is likely to be met.
-const ALIGNMENT: usize = 4096;
 
 /// Components longer than this, up to a slice, are held in a slice's buffer.
 const SMALL_BYTES_MAX: usize = 256 << 10;
@@ -32,31 +29,7 @@ pub struct Buffers(Pool);
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self(Pool::new(SLICE_BYTES + ALIGNMENT))
-    }
-}
-
-impl Buffers {
-    fn take(&self) -> Slice {
-        let buffer = self.0.take();
-        let start = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Slice { buffer, start }
-    }
-}
-
-/// A buffer whose room suits `O_DIRECT`.
-struct Slice {
-    buffer: Buffer,
-    start: usize,
-}
-
-impl Slice {
-    fn room(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..self.start + SLICE_BYTES]
-    }
-
-    fn share(self, length: usize) -> Bytes {
-        self.buffer.share(self.start, length)
+        Self(Pool::new(SLICE_BYTES))
     }
 }
 
@@ -91,8 +64,8 @@ impl Reader {
         if want == 0 {
             return Ok(None);
         }
-        let mut slice = self.buffers.take();
-        self.fill(slice.room(), want)?;
+        let mut slice = self.buffers.0.take();
+        self.fill(&mut slice, want)?;
         self.offset += want as u64;
         Ok(Some(slice.share(want)))
     }
@@ -108,9 +81,9 @@ impl Reader {
         while at < length {
             let want = (length - at).min(SLICE_BYTES);
             if !self.read_cached(&mut whole[at..at + want])? {
-                let mut slice = self.buffers.take();
-                self.read_device(slice.room(), want)?;
-                whole[at..at + want].copy_from_slice(&slice.room()[..want]);
+                let mut slice = self.buffers.0.take();
+                self.read_device(&mut slice, want)?;
+                whole[at..at + want].copy_from_slice(&slice[..want]);
             }
             at += want;
             self.offset += want as u64;

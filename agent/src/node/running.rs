@@ -36,7 +36,7 @@ const MAIN_CLASS: &str = "org.apache.cassandra.service.CassandraDaemon";
 pub fn uses(directories: &[PathBuf]) -> Running {
     let directories: Vec<PathBuf> =
         directories.iter().map(|directory| fs::canonicalize(directory).unwrap_or_else(|_| directory.clone())).collect();
-    let mut unreadable = None;
+    let mut unknown = None;
     let mut looked_at = 0;
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
@@ -52,7 +52,7 @@ pub fn uses(directories: &[PathBuf]) -> Running {
                 };
             }
             Ok(None) if is_cassandra && !has_sstable_open(&process.path()) => {
-                unreadable = Some(Running::Unknown {
+                unknown = Some(Running::Unknown {
                     pid,
                     evidence: format!(
                         "Cassandra (process {pid}) has no SSTable open yet: it may be starting on these directories"
@@ -61,7 +61,7 @@ pub fn uses(directories: &[PathBuf]) -> Running {
             }
             Ok(_) => {}
             Err(error) if is_cassandra => {
-                unreadable = Some(Running::Unknown {
+                unknown = Some(Running::Unknown {
                     pid,
                     evidence: format!("the open files of Cassandra (process {pid}) cannot be read: {error}"),
                 });
@@ -69,7 +69,7 @@ pub fn uses(directories: &[PathBuf]) -> Running {
             Err(_) => {}
         }
     }
-    unreadable.unwrap_or_else(|| Running::No {
+    unknown.unwrap_or_else(|| Running::No {
         evidence: match looked_at {
             0 => "no Cassandra process is visible here (other containers are out of sight)".to_owned(),
             n => format!("{n} Cassandra process(es) visible here, none with a file open in these directories"),

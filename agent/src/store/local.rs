@@ -38,12 +38,10 @@ use super::{
     BoxStream, ByteStream, Bytes, Depth, Error, KeyPrefix, Listed, ObjectKey, Span, Store, Stored, StreamExt, Upload,
 };
 use crate::fs::{self, Dir, FileStat, Kind};
-use crate::pool::{Buffer, Pool};
+use crate::pool::{ALIGNMENT, Buffer, Pool};
 use crate::time;
 
 const MIB: usize = 1 << 20;
-/// What `O_DIRECT` wants of addresses, offsets and lengths on every device we know.
-const ALIGNMENT: usize = 4096;
 /// Written through the cache, this much may be dirty before it is synced and dropped.
 const BUFFERED_DIRTY_BYTES_MAX: u64 = 32 << 20;
 /// Reads of at least this much leave nothing in the page cache.
@@ -81,9 +79,7 @@ impl Local {
             _ => {}
         }
         remove_stale(&root.join(TEMPORARY));
-        Ok(Self {
-            shared: Arc::new(Shared { root, buffers: Pool::new(MIB + ALIGNMENT), directories: Mutex::default() }),
-        })
+        Ok(Self { shared: Arc::new(Shared { root, buffers: Pool::new(MIB), directories: Mutex::default() }) })
     }
 }
 
@@ -438,26 +434,18 @@ fn remove_stale(directory: &Path) {
     }
 }
 
-/// A buffer whose address suits `O_DIRECT`.
+/// Bytes that are gathered into a buffer.
 #[derive(Debug)]
 struct Slice {
     buffer: Buffer,
-    start: usize,
     length: usize,
 }
 
 impl Slice {
-    fn new(pool: &Pool) -> Self {
-        let buffer = pool.take();
-        let start = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self { buffer, start, length: 0 }
-    }
-
     /// Takes as much of `bytes` as fits.
     fn take(&mut self, bytes: &mut Bytes) {
         let taken = bytes.split_to(bytes.len().min(MIB - self.length));
-        let from = self.start + self.length;
-        self.buffer[from..from + taken.len()].copy_from_slice(&taken);
+        self.buffer[self.length..self.length + taken.len()].copy_from_slice(&taken);
         self.length += taken.len();
     }
 
@@ -468,7 +456,7 @@ impl Slice {
 
 impl AsRef<[u8]> for Slice {
     fn as_ref(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.length]
+        &self.buffer[..self.length]
     }
 }
 
@@ -616,7 +604,7 @@ impl Upload for LocalUpload {
                 self.send(slice).await?;
                 continue;
             }
-            let gathered = self.gathered.get_or_insert_with(|| Slice::new(&self.shared.buffers));
+            let gathered = self.gathered.get_or_insert_with(|| Slice { buffer: self.shared.buffers.take(), length: 0 });
             gathered.take(&mut bytes);
             if gathered.is_full()
                 && let Some(full) = self.gathered.take()
