@@ -45,30 +45,11 @@ pid=$(cat "$BENCH_DIR/node/pid" 2> /dev/null) || { echo "the node does not run: 
 jmx_port=${BENCH_JMX_PORT:-7199}
 
 medusa_ini=$BENCH_DIR/medusa.ini
-printf '#!/bin/bash\nexec %s nodetool "$@"\n' "$cassandra" > "$BENCH_DIR/nodetool"
-chmod +x "$BENCH_DIR/nodetool"
-# What differs from its defaults: no sudo, no systemd, our nodetool, a directory instead of S3.
-cat > "$medusa_ini" <<INI
-[cassandra]
-config_file = $BENCH_DIR/node/conf/cassandra.yaml
-nodetool_executable = $BENCH_DIR/nodetool
-nodetool_flags =
-start_cmd = true
-stop_cmd = true
-check_running = true
-resolve_ip_addresses = False
-use_sudo = False
-[storage]
+medusa_ini > "$medusa_ini" <<INI
 storage_provider = local
 base_path = $target
 bucket_name = medusa
 prefix = bench
-fqdn = bench
-use_sudo_for_restore = False
-[checks]
-health_check = cql
-[logging]
-enabled = 0
 INI
 medusa="${MEDUSA:-} --config-file $medusa_ini backup-node --backup-name"
 esop="java -jar ${ESOP_JAR:-} backup --jmx-service ${BENCH_JMX_HOST:-127.0.0.1}:$jmx_port --data-dir $data

@@ -26,3 +26,29 @@ helenus="$HELENUS --config $config"
 
 measure() { "$here/measure.py" -n "$ROUNDS" --csv "$RESULTS" "$@" -; }
 row() { local IFS=$'\t'; printf '%s\n' "$*"; }
+
+# medusa_ini: prints Medusa's configuration for the node of cassandra.sh; the lines of its storage come from standard
+# input. What differs from Medusa's defaults: no sudo, no systemd, our nodetool, another storage.
+medusa_ini() {
+    printf '#!/bin/bash\nexec %s nodetool "$@"\n' "$cassandra" > "$BENCH_DIR/nodetool"
+    chmod +x "$BENCH_DIR/nodetool"
+    cat <<INI
+[cassandra]
+config_file = $BENCH_DIR/node/conf/cassandra.yaml
+nodetool_executable = $BENCH_DIR/nodetool
+nodetool_flags =
+start_cmd = true
+stop_cmd = true
+check_running = true
+resolve_ip_addresses = False
+use_sudo = False
+[checks]
+health_check = cql
+[logging]
+enabled = 0
+[storage]
+fqdn = bench
+use_sudo_for_restore = False
+INI
+    cat
+}

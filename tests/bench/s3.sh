@@ -44,21 +44,9 @@ bash -c "$away"
 
 [ -n "${MEDUSA:-}" ] || exit 0
 [ -e "$BENCH_DIR/node/pid" ] || { echo "the node does not run: no peer"; exit 0; }
-printf '#!/bin/bash\nexec %s nodetool "$@"\n' "$cassandra" > "$BENCH_DIR/nodetool"
-chmod +x "$BENCH_DIR/nodetool"
 printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' \
     "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" > "$root/credentials"
-cat > "$root/medusa.ini" <<INI
-[cassandra]
-config_file = $BENCH_DIR/node/conf/cassandra.yaml
-nodetool_executable = $BENCH_DIR/nodetool
-nodetool_flags =
-start_cmd = true
-stop_cmd = true
-check_running = true
-resolve_ip_addresses = False
-use_sudo = False
-[storage]
+medusa_ini > "$root/medusa.ini" <<INI
 storage_provider = s3_compatible
 host = 127.0.0.1
 port = $S3_PORT
@@ -68,12 +56,6 @@ region = us-east-1
 s3_addressing_style = path
 bucket_name = bench
 prefix = medusa
-fqdn = bench
-use_sudo_for_restore = False
-[checks]
-health_check = cql
-[logging]
-enabled = 0
 INI
 medusa="$MEDUSA --config-file $root/medusa.ini"
 peers() {

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{ChecksumType, ServerSideEncryption, StorageClass};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -199,20 +199,7 @@ impl Shared {
 
     /// Whose object lies under `key`, if one does.
     pub async fn whose(&self, key: &str, mark: &Mark) -> Result<Option<Created>, Failure> {
-        let customer = self.customer();
-        let found = self
-            .client()
-            .head_object()
-            .bucket(self.bucket())
-            .key(self.full(key))
-            .checksum_mode(ChecksumMode::Enabled)
-            .set_sse_customer_algorithm(customer.algorithm)
-            .set_sse_customer_key(customer.key)
-            .set_sse_customer_key_md5(customer.md5)
-            .send()
-            .await
-            .map_err(Failure::from_sdk);
-        let found = match found {
+        let found = match self.head(key).await {
             Ok(found) => found,
             Err(failure) if failure.kind == Kind::NotFound => return Ok(None),
             Err(failure) => return Err(failure),
@@ -236,19 +223,7 @@ impl Shared {
 
     /// CRC-32 of what lies under `key`, read for it.
     async fn crc32(&self, key: &str) -> Result<Option<u32>, Failure> {
-        let customer = self.customer();
-        let answer = self
-            .client()
-            .get_object()
-            .bucket(self.bucket())
-            .key(self.full(key))
-            .set_sse_customer_algorithm(customer.algorithm)
-            .set_sse_customer_key(customer.key)
-            .set_sse_customer_key_md5(customer.md5)
-            .send()
-            .await
-            .map_err(Failure::from_sdk);
-        let mut answer = match answer {
+        let mut answer = match self.get(key, None, None).await {
             Ok(answer) => answer,
             Err(failure) if failure.kind == Kind::NotFound => return Ok(None),
             Err(failure) => return Err(failure),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream as Body;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use bytes::BytesMut;
@@ -51,7 +52,7 @@ pub async fn read(shared: Arc<Shared>, key: ObjectKey, span: Span) -> Result<Byt
     };
     let start = range.as_ref().map_or(0, |range| range.start);
     let asked = range.as_ref().map(|range| (range.start, range.end));
-    let answer = shared.layers.run(0, |_| shared.get(&key, asked, None)).await;
+    let answer = shared.layers.run(0, |_| shared.get(key.as_str(), asked, None)).await;
     let answer = match answer {
         Ok(answer) => answer,
         Err(failure) if failure.kind == Kind::Range => {
@@ -174,7 +175,8 @@ impl Reading {
     /// Asks for the rest, of the same object.
     async fn resume(&self) -> Result<Body, Failure> {
         let range = Some((self.offset, self.end));
-        let answer = self.shared.layers.run(0, |_| self.shared.get(&self.key, range, self.e_tag.clone())).await?;
+        let answer =
+            self.shared.layers.run(0, |_| self.shared.get(self.key.as_str(), range, self.e_tag.clone())).await?;
         if answer.content_length().and_then(|length| u64::try_from(length).ok()) != Some(self.end - self.offset) {
             return Err(Failure::new(Kind::Refused, "the store sends another range than the one asked for"));
         }
@@ -195,9 +197,9 @@ impl Reading {
 
 impl Shared {
     /// One GET, up to the beginning of its body.
-    async fn get(
+    pub async fn get(
         &self,
-        key: &ObjectKey,
+        key: &str,
         range: Option<(u64, u64)>,
         e_tag: Option<String>,
     ) -> Result<GetObjectOutput, Failure> {
@@ -206,7 +208,7 @@ impl Shared {
             .client()
             .get_object()
             .bucket(self.bucket())
-            .key(self.full(key.as_str()))
+            .key(self.full(key))
             .set_range(range.map(|(start, end)| format!("bytes={start}-{}", end.saturating_sub(1))))
             .set_checksum_mode(range.is_none().then_some(ChecksumMode::Enabled))
             .set_if_match(e_tag)
@@ -217,23 +219,23 @@ impl Shared {
     }
 
     /// One HEAD.
+    pub async fn head(&self, key: &str) -> Result<HeadObjectOutput, Failure> {
+        let customer = self.customer();
+        let request = self
+            .client()
+            .head_object()
+            .bucket(self.bucket())
+            .key(self.full(key))
+            .checksum_mode(ChecksumMode::Enabled)
+            .set_sse_customer_algorithm(customer.algorithm)
+            .set_sse_customer_key(customer.key)
+            .set_sse_customer_key_md5(customer.md5);
+        request.send().await.map_err(Failure::from_sdk)
+    }
+
     async fn length(&self, key: &ObjectKey) -> Result<u64, Error> {
-        let found = self
-            .layers
-            .run(0, |_| async {
-                let customer = self.customer();
-                let request = self
-                    .client()
-                    .head_object()
-                    .bucket(self.bucket())
-                    .key(self.full(key.as_str()))
-                    .set_sse_customer_algorithm(customer.algorithm)
-                    .set_sse_customer_key(customer.key)
-                    .set_sse_customer_key_md5(customer.md5);
-                request.send().await.map_err(Failure::from_sdk)
-            })
-            .await
-            .map_err(|failure| self.error(Action::Look, key, failure))?;
+        let found = self.layers.run(0, |_| self.head(key.as_str())).await;
+        let found = found.map_err(|failure| self.error(Action::Look, key, failure))?;
         let length = found.content_length().and_then(|length| u64::try_from(length).ok());
         let unknown = || self.error(Action::Look, key, Failure::new(Kind::Refused, "the store names no length"));
         length.ok_or_else(unknown)
