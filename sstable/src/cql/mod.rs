@@ -1,4 +1,5 @@
-//! Cassandra's primitives on disk ([`wire`]) and the types of its columns ([`types`]).
+//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]) and its rows ([`row`]).
 
+pub mod row;
 pub mod types;
 pub mod wire;
