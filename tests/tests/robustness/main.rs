@@ -10,3 +10,4 @@ mod hostile;
 mod in_place;
 mod no_space;
 mod node;
+mod several;
