@@ -90,3 +90,32 @@ impl Destinations {
         self.0.iter().zip(made).map(outcome).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[tokio::test]
+    async fn who_fails_is_out_with_its_first_error() {
+        let store = || Arc::new(Memory::new()) as Arc<dyn Store>;
+        let destinations = Destinations::new(vec![store(), store(), store()]);
+        let numbers = destinations.each(async |number, _| if number == 1 { bail!("first") } else { Ok(number) }).await;
+        assert_eq!(numbers, [Some(0), None, Some(2)]);
+        assert_eq!(destinations.all()[1].keep(Err::<(), _>(anyhow::anyhow!("second"))), None);
+        assert_eq!(destinations.live().map(|(number, _)| number).collect::<Vec<_>>(), [0, 2]);
+        let made = destinations.each(async |number, _| Ok(number * 10)).await;
+        destinations.check().expect("two are left");
+        let outcomes: Vec<Result<usize, String>> =
+            destinations.outcomes(made).into_iter().map(|made| made.map_err(|error| error.to_string())).collect();
+        assert_eq!(outcomes, [Ok(0), Err("first".to_owned()), Ok(20)]);
+    }
+
+    #[test]
+    fn nobody_is_left() {
+        let destinations = Destinations::new(vec![Arc::new(Memory::new())]);
+        destinations.check().expect("one is left");
+        destinations.all()[0].keep(Err::<(), _>(anyhow::anyhow!("gone")));
+        destinations.check().expect_err("none");
+    }
+}

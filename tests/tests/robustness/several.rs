@@ -15,6 +15,7 @@ use helenus::node::Node;
 use helenus::restore::fetch::Fetcher;
 use helenus::restore::prove::{Level, prove};
 use helenus::selection::Selection;
+use helenus::store::s3::Settings;
 use helenus::store::{Local, S3, Store};
 use helenus_tests::agent::transient_links;
 use helenus_tests::process::{self, Output};
@@ -25,8 +26,8 @@ use uuid::Uuid;
 
 use crate::node::{PROGRAM, Small, assert_same, contents};
 
-/// Of a component that is sent in slices.
-const LARGE_BYTES: usize = 9 << 20;
+/// Of a component that is sent in slices, and to a bucket in two parts.
+const LARGE_BYTES: usize = 10 << 20;
 
 /// A node, one of whose SSTables has a large component, and two repositories.
 struct Two {
@@ -62,12 +63,12 @@ impl Two {
     }
 }
 
-/// Adds a component, half noise and half zeroes, to one of a table's SSTables; returns the bytes of that SSTable.
+/// Adds a component, noise and some zeroes, to one of a table's SSTables; returns the bytes of that SSTable.
 fn add_large(small: &Small, number: usize) -> u64 {
     let files = files_below(&small.table_dir("visits")).expect("files");
     let prefixes = files.iter().filter_map(|path| path.to_str()?.strip_suffix("Data.db"));
     let prefix = prefixes.skip(number).next().expect("an SSTable");
-    let mut bytes = helenus_tests::store_suite::noise(7, LARGE_BYTES / 2);
+    let mut bytes = helenus_tests::store_suite::noise(7, LARGE_BYTES - (1 << 20));
     bytes.resize(LARGE_BYTES, 0);
     fs::write(format!("{prefix}Large.db"), bytes).expect("written");
     let of_it = files.iter().filter(|path| path.to_string_lossy().starts_with(prefix));
@@ -225,7 +226,8 @@ fn the_one_that_failed_is_caught_up() {
     two.small.agent.expect(0, &two.backup()).expect("a backup");
     let lacking = add_large(&two.small, 1);
     // Room for less than the new component.
-    let script = "mkdir \"$1.lower\" && cp -a \"$1/.\" \"$1.lower\" && mount -t tmpfs -o size=8m none \"$1\" || exit 99
+    let script =
+        "mkdir \"$1.lower\" && cp -a \"$1/.\" \"$1.lower\" && mount -t tmpfs -o size=14m none \"$1\" || exit 99
         cp -a \"$1.lower/.\" \"$1\" && rm -r \"$1.lower\"; repository=$1; shift
         \"$@\"; code=$?
         find \"$repository\" -name '*.json.zst' -path '*/manifest/*' | wc -l >&2
@@ -379,6 +381,24 @@ async fn a_server_that_dies() {
         let again = again.filter(|seen| seen.key.contains("/data/") && had.contains_key(&seen.key)).count();
         assert_eq!(again, 0, "{alive_for}: objects were sent again");
         assert_eq!((manifests(&server), server.bucket.overwritten()), (1, Vec::new()), "{alive_for}");
+    }
+}
+
+/// Two buckets that are slow in different ways, and SSTables whose parts fill the memory of both.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_ones_do_not_wait_for_each_other_for_ever() {
+    let two = Two::new();
+    (1..3).for_each(|number| drop(add_large(&two.small, number)));
+    let servers = [S3Server::start().await, S3Server::start().await];
+    let mut stores = vec![local(&two.other).await];
+    for (server, rate_limit) in servers.iter().zip([10 << 20, 25 << 20]) {
+        let settings = Settings { rate_limit: Some(rate_limit), concurrency: 2, ..server.settings("slow") };
+        stores.push(Arc::new(S3::open(settings).await.expect("a store")));
+    }
+    for (store, made) in stores.iter().zip(run_here(&two.small, None, stores.clone()).await) {
+        let manifest = made.expect("a backup");
+        assert!(manifest.added.stored_bytes > 27 << 20);
+        assert_proven(store, &manifest).await;
     }
 }
 
