@@ -67,8 +67,8 @@ impl Two {
 /// Adds a component, noise and some zeroes, to one of a table's SSTables; returns the bytes of that SSTable.
 fn add_large(small: &Small, number: usize) -> u64 {
     let files = files_below(&small.table_dir("visits")).expect("files");
-    let prefixes = files.iter().filter_map(|path| path.to_str()?.strip_suffix("Data.db"));
-    let prefix = prefixes.skip(number).next().expect("an SSTable");
+    let mut prefixes = files.iter().filter_map(|path| path.to_str()?.strip_suffix("Data.db"));
+    let prefix = prefixes.nth(number).expect("an SSTable");
     let mut bytes = helenus_tests::store_suite::noise(7, LARGE_BYTES - (1 << 20));
     bytes.resize(LARGE_BYTES, 0);
     fs::write(format!("{prefix}Large.db"), bytes).expect("written");
