@@ -172,13 +172,13 @@ impl<S: Source> Scan<S> {
     fn bring_part(&mut self) -> Result<(), ReadError> {
         loop {
             let Self { header, stream, row, .. } = &mut *self;
-            let mut reader = Reader::new(front(stream.rest(), row.end - stream.position()), stream.position());
+            let left = row.end.saturating_sub(stream.position());
+            let mut reader = Reader::new(front(stream.rest(), left), stream.position());
             let limits = ValueLimits { row_end: row.end, length_max: VALUE_LENGTH_MAX as u64 };
             let mut cells = row.cells;
             match cells.next_within(&mut reader, &row.head, header, limits) {
                 Err(error) if error.kind == Kind::Truncated => {
-                    let held = stream.rest().len();
-                    if held as u64 >= row.end - stream.position() {
+                    if stream.rest().len() as u64 >= left {
                         return Ok(());
                     }
                     need_more(stream, "cell", error)?;

@@ -361,26 +361,26 @@ fn broken_rules() {
 fn damage_in_the_middle() {
     let header = header(&[], &[], &["Int32Type"]);
     let mut file = File::nb();
-    for key in 0..100_u8 {
-        file = file.partition(&[key]).add(&[0x24], &[1, 8, 0, 0, 0, key]).end();
+    for key in 0..4000_u16 {
+        file = file.partition(&key.to_be_bytes()).add(&[0x24], &[1, 8, 0, 0, 0, 1]).end();
     }
-    let length = (file.bytes.len() / 100) as u64;
-    for mut files in [Files::plain(&file.bytes, 256), Files::compressed(&file.bytes, Compressor::Noop, 256)] {
-        let chunk = if files.data.len() == file.bytes.len() { 256 } else { 260 };
-        files.data[4 * chunk + 9] ^= 1;
+    // 26 bytes each: the last row before the damage ends in the chunk before it.
+    let length = (file.bytes.len() / 4000) as u64;
+    for mut files in [Files::plain(&file.bytes, 1024), Files::compressed(&file.bytes, Compressor::Noop, 1024)] {
+        let chunk = if files.data.len() == file.bytes.len() { 1024 } else { 1028 };
+        files.data[20 * chunk + 9] ^= 1;
         let mut scan = files.scan(&header, Version::NB);
         let text = show(&mut scan);
         let error = text.lines().last().unwrap().to_owned();
-        assert!(error.starts_with(&format!("Data.db at {}: chunk checksum: expected ", 4 * chunk)), "{error}");
-        // The last row ends with the chunk, its partition behind it.
-        assert_eq!(text.matches("row").count() as u64, 1025 / length);
+        assert!(error.starts_with(&format!("Data.db at {}: chunk checksum: expected ", 20 * chunk)), "{error}");
+        assert_eq!(text.matches("row").count() as u64, 20 * 1024 / length);
         for _ in 0..2 {
             assert_eq!(show(&mut scan), format!("{error}\n"));
         }
-        let next = (5_u64 * 256).next_multiple_of(length);
+        let next = (21_u64 * 1024).next_multiple_of(length);
         scan.seek(next);
         let text = show(&mut scan);
-        assert_eq!(text.matches("row").count() as u64, 100 - next / length);
+        assert_eq!(text.matches("row").count() as u64, 4000 - next / length);
         assert!(text.starts_with(&format!("{next} partition ")), "{text}");
     }
 }
