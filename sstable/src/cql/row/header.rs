@@ -112,7 +112,7 @@ fn columns(raw: &[RawColumn]) -> Result<Vec<Column>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics is a test that fails")]
+#[expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 mod tests {
     use super::*;
 
