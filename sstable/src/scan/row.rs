@@ -132,6 +132,7 @@ impl<S: Source> Scan<S> {
     }
 
     /// To behind what was given last, and what was not taken of a long value.
+    #[inline]
     fn take_given(&mut self) -> Result<(), ReadError> {
         let given = std::mem::take(&mut self.row.given);
         self.stream.consume(given);
@@ -190,6 +191,7 @@ impl<S: Source> Scan<S> {
 }
 
 /// Up to `length` bytes off the front.
+#[inline]
 fn front(bytes: &[u8], length: u64) -> &[u8] {
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
     bytes.get(..length).unwrap_or_default()
