@@ -16,6 +16,7 @@ use helenus_tests::cassandra::{self, Node, Options, Version};
 use helenus_tests::cql::Cql;
 use helenus_tests::repository::{Repository, files_below};
 use helenus_tests::schema;
+use helenus_tests::versitygw::{self, KEY_ID, SECRET, Versitygw};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tempfile::TempDir;
 
@@ -52,6 +53,9 @@ const UNDER_LOAD: &[(&str, u64)] = &[("4.0", 60), ("4.1", 40), ("5.0_big", 40), 
 /// Restores into the node itself, over the flavours named here.
 const IN_PLACE: &[&str] = &["4.0", "4.1_uuid", "5.0_compatible", "5.0_bti"];
 
+/// The same with the repository in a bucket.
+const IN_PLACE_FROM_S3: &[&str] = &["4.0", "4.1_uuid", "5.0_bti"];
+
 /// SSTables that were repaired, over the flavours named here.
 const REPAIRED: &[&str] = &["4.0", "4.1_uuid", "5.0_bti"];
 
@@ -67,7 +71,18 @@ fn main() {
     }
     for name in IN_PLACE {
         trials.push(trial(format!("restored_in_place::{name}"), missing.as_deref(), move || {
-            restored_in_place(FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?)
+            let flavour = FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?;
+            restored_in_place(Story::begin(flavour)?)
+        }));
+    }
+    let no_server = if arguments.list || missing.is_some() { None } else { versitygw::program().err() };
+    let no_server = no_server.filter(|_| !versitygw::required()).map(|error| format!("{error:#}"));
+    for name in IN_PLACE_FROM_S3 {
+        let missing = missing.as_deref().or(no_server.as_deref());
+        trials.push(trial(format!("restored_in_place_from_s3::{name}"), missing, move || {
+            let flavour = FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?;
+            let server = Versitygw::start(&versitygw::program()?)?;
+            restored_in_place(Story::begin(flavour)?.with_bucket(&server))
         }));
     }
     for name in REPAIRED {
@@ -105,6 +120,20 @@ impl Story {
         let agent = Agent::new(PROGRAM, work.path())?;
         let repository = Repository::at(work.path().join("repository"));
         Ok(Self { flavour, work, agent, repository })
+    }
+
+    /// The same with its repository in the bucket of a server.
+    fn with_bucket(mut self, server: &Versitygw) -> Self {
+        self.repository = Repository::at(PathBuf::from("s3://backups/node"));
+        self.agent = self
+            .agent
+            .with("AWS_ACCESS_KEY_ID", KEY_ID)
+            .with("AWS_SECRET_ACCESS_KEY", SECRET)
+            .with("AWS_ENDPOINT_URL", &server.endpoint)
+            .with("AWS_EC2_METADATA_DISABLED", "true")
+            .with("AWS_CONFIG_FILE", "/dev/null")
+            .with("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        self
     }
 
     fn start(&self) -> anyhow::Result<(Node, Cql)> {
@@ -180,8 +209,8 @@ fn what_was_written_comes_back(flavour: &'static Flavour) -> anyhow::Result<()> 
 
 /// A restore into a node that has gone on: its rows are those of the backup again, and after an abort those of before; a
 /// table comes back under another name beside what it has become.
-fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
-    let story = Story::begin(flavour)?;
+fn restored_in_place(story: Story) -> anyhow::Result<()> {
+    let flavour = story.flavour;
     let (agent, repository) = (&story.agent, &story.repository.root);
     let (node, cql) = story.start()?;
     schema::fill(&node, &cql)?;
@@ -206,6 +235,7 @@ fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
     agent.backup(&args!["backup", "--cassandra-yaml", node.yaml(), "--repository", repository])?;
 
     insert(400, 900, "second")?;
+    cql.execute("DELETE FROM place.kept WHERE id = 5")?;
     cql.execute("TRUNCATE shop.orders")?;
     cql.execute("CREATE TABLE place.later (id int PRIMARY KEY)")?;
     cql.execute("INSERT INTO place.later (id) VALUES (1)")?;
@@ -229,9 +259,18 @@ fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
     };
 
     let (node, cql) = restart(cql, node, &|| {
+        // Killed while it fetches, while the old files go and while the new ones come.
+        for step in ["settle:3", "rename:5", "sync_file_system:2"] {
+            let killed = agent.with("HELENUS_FAIL_AT", step).run(&restore)?;
+            ensure!(killed.was_killed(), "{step}: {killed}");
+        }
         let done = agent.json(&restore)?;
         ensure!(done["reused"]["files"].as_u64() > Some(0), "nothing was reused: {done}");
         ensure!(done["notes"].to_string().contains("place.later"), "place.later is not named: {done}");
+        ensure!(
+            done["notes"].to_string().contains("place.kept: 1 of the node's SSTables"),
+            "no word of deletions: {done}"
+        );
         Ok(())
     })?;
     let after = (schema::dump(&cql, flavour.version)?, cql.dump("place.kept")?);
@@ -280,8 +319,8 @@ fn repairs_are_forgotten(flavour: &'static Flavour) -> anyhow::Result<()> {
     let (node, cql) = story.start()?;
     cql.execute("CREATE KEYSPACE place WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")?;
     cql.execute(
-        "CREATE TABLE place.kept (id int, at int, note text, PRIMARY KEY (id, at)) WITH compaction = {'class': \
-         'LeveledCompactionStrategy', 'enabled': false}",
+        "CREATE TABLE place.kept (id int, at int, note text, PRIMARY KEY (id, at)) WITH gc_grace_seconds = 1 AND \
+         compaction = {'class': 'LeveledCompactionStrategy', 'enabled': false}",
     )?;
     for round in 0..4 {
         cql.execute_all((0..200).map(|id| {
@@ -326,9 +365,12 @@ fn repairs_are_forgotten(flavour: &'static Flavour) -> anyhow::Result<()> {
     for path in sstables.iter().take(3) {
         fs::remove_file(path)?;
     }
+    // A backup that is older than the table remembers deletions.
+    std::thread::sleep(Duration::from_secs(2));
     let restore = args!["restore", "latest", "--in-place", "--table", "place.kept", "--repository", repository];
     let done = agent.json(&[restore.as_slice(), &node_args].concat())?;
     ensure!(done["reset"] == resets, "{done}");
+    ensure!(done["notes"].to_string().contains("repaired: place.kept (1)"), "no word of gc_grace_seconds: {done}");
     for path in &sstables {
         let read = metadata(path)?;
         ensure!(read.contains("Repaired at: 0") && read.contains("Pending repair: --"), "{}: {read}", path.display());

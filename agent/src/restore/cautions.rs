@@ -1,7 +1,7 @@
 //! What to know before old rows come back: other replicas may have forgotten that they were deleted, or remember it.
 //!
-//! A deletion hides what is older than itself, for as long as somebody remembers it: `gc_grace_seconds`, ten days if the
-//! table says nothing else. So
+//! A deletion hides what is older than itself, for as long as somebody remembers it: the table's `gc_grace_seconds`, by
+//! default ten days. So
 //!
 //! - from a backup that is older than that, rows may come back for good that were deleted since;
 //! - from a younger one, rows that were deleted since are there until the next repair (or read of several replicas), and
@@ -20,18 +20,30 @@ use jiff::Timestamp;
 use crate::inspect::HELD_TOTAL_BYTES_MAX;
 
 /// Cassandra's default of `gc_grace_seconds` (`TableParams.DEFAULT_GC_GRACE_SECONDS`).
-const GC_GRACE_SECONDS: i64 = 864_000;
-const DAY_SECONDS: i64 = 86_400;
+const GC_GRACE_SECONDS: i32 = 864_000;
+/// More tables than this are counted, and not named.
+const NAMED_MAX: usize = 5;
 
-/// Said of a backup that began at `started`, if it is older than deletions are remembered.
-pub fn forgotten(started: Timestamp, now: Timestamp) -> Option<String> {
+/// Said of a backup that began at `started`, if it is older than deletions of some `tables` are remembered: their names
+/// and their `gc_grace_seconds`, where the schema of the target has them.
+pub fn forgotten(
+    tables: impl Iterator<Item = (String, Option<i32>)>,
+    started: Timestamp,
+    now: Timestamp,
+) -> Option<String> {
     let age_seconds = now.as_second() - started.as_second();
-    (age_seconds > GC_GRACE_SECONDS).then(|| {
+    let limit = |seconds: Option<i32>| i64::from(seconds.unwrap_or(GC_GRACE_SECONDS));
+    let forgotten: Vec<String> = tables
+        .filter(|(_, seconds)| age_seconds > limit(*seconds))
+        .map(|(table, seconds)| format!("{table} ({})", limit(seconds)))
+        .collect();
+    let more = forgotten.len().saturating_sub(NAMED_MAX);
+    (!forgotten.is_empty()).then(|| {
         format!(
-            "the backup is {} days old, and replicas forget deletions after gc_grace_seconds, by default {} days: rows that \
-             were deleted since may come back for good, on all replicas once they are repaired",
-            age_seconds / DAY_SECONDS,
-            GC_GRACE_SECONDS / DAY_SECONDS
+            "the backup is {age_seconds} seconds old, and replicas forget deletions after gc_grace_seconds: rows that were \
+             deleted since may come back for good, on all replicas once they are repaired: {}{}",
+            forgotten[..forgotten.len() - more].join(", "),
+            if more > 0 { format!(" and {more} more") } else { String::new() }
         )
     })
 }
@@ -87,15 +99,20 @@ mod tests {
     #[test]
     fn older_than_deletions_are_remembered() {
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().expect("a moment");
-        let check = |started: &str, expected: Option<&str>| {
-            let found = forgotten(started.parse().expect("a moment"), now);
+        let check = |tables: &[(&str, Option<i32>)], started: &str, expected: Option<&str>| {
+            let tables = tables.iter().map(|(table, seconds)| ((*table).to_owned(), *seconds));
+            let found = forgotten(tables, started.parse().expect("a moment"), now);
             assert_eq!(found.is_some(), expected.is_some(), "{started}: {found:?}");
-            assert!(found.is_none_or(|found| found.contains(expected.unwrap_or_default())));
+            assert!(found.as_ref().is_none_or(|found| found.ends_with(expected.unwrap_or_default())), "{found:?}");
         };
-        check("2026-11-21T11:00:00Z", None);
-        check("2026-11-11T12:00:00Z", None);
-        check("2026-11-11T11:59:59Z", Some("the backup is 10 days old"));
-        check("2025-11-21T12:00:00Z", Some("365 days old"));
-        check("2027-01-01T00:00:00Z", None);
+        let unknown = [("shop.a", None)];
+        check(&unknown, "2026-11-21T11:00:00Z", None);
+        check(&unknown, "2026-11-11T12:00:00Z", None);
+        check(&unknown, "2026-11-11T11:59:59Z", Some("repaired: shop.a (864000)"));
+        check(&unknown, "2027-01-01T00:00:00Z", None);
+        let known = [("shop.a", Some(3600)), ("shop.b", Some(60)), ("shop.c", None)];
+        check(&known, "2026-11-21T11:00:00Z", Some("repaired: shop.b (60)"));
+        check(&known, "2026-11-21T10:59:59Z", Some("repaired: shop.a (3600), shop.b (60)"));
+        check(&[unknown[0]; 7], "2026-01-01T00:00:00Z", Some("shop.a (864000) and 2 more"));
     }
 }

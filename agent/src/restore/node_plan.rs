@@ -196,9 +196,13 @@ impl NodePlan {
     fn caution(&mut self, target: &Target, started: Timestamp) -> anyhow::Result<()> {
         let tables = self.tables.iter().map(|planned| &planned.table);
         let of_users: Vec<_> = tables.filter(|table| !is_system(&table.keyspace) && table.part.is_some()).collect();
-        if !of_users.is_empty() {
-            self.notes.extend(cautions::forgotten(started, time::now()));
-        }
+        let schema = target.schema.as_ref();
+        let with_limits = of_users.iter().map(|table| {
+            let name = table.directory.split('-').next().unwrap_or_default();
+            let known = schema.and_then(|schema| schema.table(&table.keyspace, name));
+            (table.to_string(), known.and_then(|table| table.options.gc_grace_seconds))
+        });
+        self.notes.extend(cautions::forgotten(with_limits, started, time::now()));
         for table in of_users {
             let directories = target.directories(&table.keyspace, &table.directory).map(|(_, path)| path);
             self.notes.extend(cautions::remembered(&table.to_string(), directories, started)?);

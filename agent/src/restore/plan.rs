@@ -146,9 +146,9 @@ impl Plan {
         refuse_same_place(tables.iter().map(|table| (&table.keyspace, &table.directory, &table.from)))?;
         let free_bytes = free_bytes(target)?;
         let mut notes = chosen.notes;
-        if tables.iter().any(|table| table.part.is_some() && !rules::is_system(&table.keyspace)) {
-            notes.extend(cautions::forgotten(manifest.started, time::now()));
-        }
+        let of_users = tables.iter().filter(|table| table.part.is_some() && !rules::is_system(&table.keyspace));
+        let with_default = of_users.map(|table| (table.from.to_string(), None));
+        notes.extend(cautions::forgotten(with_default, manifest.started, time::now()));
         let (backup_id, target) = (manifest.backup_id.to_string(), target.to_owned());
         Ok(Self { backup_id, target, tables, total, lost_tables, free_bytes, left_out, notes })
     }

@@ -59,7 +59,9 @@ impl Base {
             let files = (!sstable.damaged).then(|| Fingerprint::of(files));
             let found = Stored { position, data_directory: sstable.data_directory, files };
             match stored.entry(sstable.index.clone()).or_default().entry(sstable.sstable) {
-                Entry::Vacant(free) => drop(free.insert(found)),
+                Entry::Vacant(free) => {
+                    free.insert(found);
+                }
                 Entry::Occupied(taken) => twins.push((sstable.index, taken.key().clone(), found)),
             }
         }
