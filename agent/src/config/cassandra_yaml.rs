@@ -35,6 +35,8 @@ pub struct CassandraYaml {
     pub cluster_name: String,
     /// Data directories in the order of the file, the one for local system tables last.
     pub data_directories: Vec<PathBuf>,
+    /// The one of them that is for local system tables and nothing else, if there is one.
+    pub local_system_directory: Option<PathBuf>,
 }
 
 /// Where packages put the file.
@@ -66,12 +68,11 @@ impl CassandraYaml {
         if data_directories.is_empty() {
             data_directories.push(storage_directory(path).join("data"));
         }
-        if let Some(system) = raw.local_system_data_file_directory.map(PathBuf::from)
-            && !data_directories.contains(&system)
-        {
-            data_directories.push(system);
-        }
-        Ok(Self { cluster_name: raw.cluster_name.unwrap_or_else(|| "Test Cluster".to_owned()), data_directories })
+        let local_system_directory = raw.local_system_data_file_directory.map(PathBuf::from);
+        let local_system_directory = local_system_directory.filter(|system| !data_directories.contains(system));
+        data_directories.extend(local_system_directory.clone());
+        let cluster_name = raw.cluster_name.unwrap_or_else(|| "Test Cluster".to_owned());
+        Ok(Self { cluster_name, data_directories, local_system_directory })
     }
 }
 
