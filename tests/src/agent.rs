@@ -46,7 +46,10 @@ impl Agent {
         command.env_remove("CASSANDRA_CONF").env_remove("HELENUS_LOG");
         // Nothing of this machine's own buckets and proxies takes part.
         let of_machine = |name: &OsStr| {
-            name.to_str().is_some_and(|name| name.starts_with("AWS_") || name.to_lowercase().ends_with("_proxy"))
+            let services = ["AWS_", "AZURE_", "GOOGLE_"];
+            name.to_str().is_some_and(|name| {
+                services.iter().any(|service| name.starts_with(service)) || name.to_lowercase().ends_with("_proxy")
+            })
         };
         std::env::vars_os().filter(|(name, _)| of_machine(name)).for_each(|(name, _)| {
             command.env_remove(name);

@@ -65,14 +65,18 @@ pub struct Backup {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repository {
-    /// `file:///backups`, a path, or `s3://bucket/prefix`.
+    /// `file:///backups`, a path, `s3://bucket/prefix`, `gs://bucket/prefix`, or `az://container/prefix`.
     pub url: String,
-    /// Another server than Amazon's.
+    /// Another server than the service's own.
     pub endpoint: Option<String>,
     /// Region of the bucket.
     pub region: Option<String>,
     /// The bucket in the path instead of the host name.
     pub path_style: Option<bool>,
+    /// Storage account, for Azure.
+    pub account: Option<String>,
+    /// File of a service account, for Google.
+    pub credentials_file: Option<PathBuf>,
     /// Profile of the AWS configuration files.
     pub profile: Option<String>,
     /// Certificates to trust beside those of the system.
