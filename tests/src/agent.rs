@@ -32,6 +32,12 @@ impl Agent {
         Ok(Self { program: program.into(), config, environment: Vec::new() })
     }
 
+    /// Adds to its configuration.
+    pub fn configure(&self, lines: &str) -> anyhow::Result<()> {
+        let before = fs::read_to_string(&self.config)?;
+        Ok(fs::write(&self.config, format!("{before}{lines}\n"))?)
+    }
+
     /// The same with one more environment variable, such as a fail point.
     pub fn with(&self, name: &str, value: impl AsRef<OsStr>) -> Self {
         let mut agent = self.clone();

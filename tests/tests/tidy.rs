@@ -61,6 +61,12 @@ const RULES: &[Rule] = &[
         instead: "the `Store` trait",
     },
     Rule {
+        words: &["scylla::"],
+        within: "agent/src",
+        allowed: &["cql/"],
+        instead: "cql::Session",
+    },
+    Rule {
         words: &["object_store::"],
         within: "agent/src",
         allowed: &["store/objects/"],

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::config::cassandra_yaml::{self, CassandraYaml};
+use crate::cql;
 use crate::error::{Outcome, exit_code, usage};
 use crate::node::Node;
 use crate::selection::{Selection, SelectionText};
@@ -141,6 +142,14 @@ impl NodeArgs {
     /// The data directories alone, for commands that need no identity.
     fn data_directories(&self, config: &Config) -> anyhow::Result<Vec<PathBuf>> {
         crate::node::canonical(self.directories(config)?.0)
+    }
+
+    /// Where the node speaks CQL; nothing if the configuration does not say how to ask it.
+    fn cql(&self, config: &Config) -> anyhow::Result<Option<(cql::Settings, cql::Target)>> {
+        let Some(settings) = &config.cql else { return Ok(None) };
+        let (_, yaml) = self.directories(config)?;
+        let target = cql::Target::find(&settings.address, yaml.as_ref())?;
+        Ok(Some((settings.clone(), target)))
     }
 
     fn directories(&self, config: &Config) -> anyhow::Result<(Vec<PathBuf>, Option<CassandraYaml>)> {

@@ -22,7 +22,7 @@ use crate::restore::Plan;
 use crate::restore::abort::{Aborted, abort};
 use crate::restore::disks::Disk;
 use crate::restore::fetch::Fetcher;
-use crate::restore::finish::{Finished, finish};
+use crate::restore::finish::{Finished, Rows, finish};
 use crate::restore::in_place::InPlace;
 use crate::restore::journal::{Journal, Stage, Workspace};
 use crate::restore::judge::{Done, Lost, Tally};
@@ -360,7 +360,8 @@ async fn end(global: &Global, config: &Config, options: Options) -> anyhow::Resu
         return Ok(Outcome::Done);
     }
     let watch = Stopwatch::start();
-    let finished = finish(workspace, config.parallel, options.accept_loss, options.dry_run).await?;
+    let cql = options.node.cql(config)?;
+    let finished = finish(workspace, config.parallel, options.accept_loss, options.dry_run, cql).await?;
     let document = FinishedDocument { dry_run: options.dry_run, seconds: watch.seconds(), finished: &finished };
     output::result(global, &document, || finished_text(&document))?;
     Ok(if finished.problems.is_empty() { Outcome::Done } else { Outcome::Findings })
@@ -599,7 +600,7 @@ struct FinishedDocument<'a> {
 }
 
 fn finished_text(document: &FinishedDocument<'_>) -> String {
-    let Finished { request, proven, compacted, rewritten, problems, old } = document.finished;
+    let Finished { request, proven, compacted, rewritten, problems, rows, old } = document.finished;
     let mut text = String::new();
     for problem in problems {
         let _ = writeln!(text, "{problem}");
@@ -622,6 +623,10 @@ fn finished_text(document: &FinishedDocument<'_>) -> String {
         },
         output::duration(document.seconds)
     );
+    let _ = match rows {
+        Rows::Read(tables) => writeln!(text, "Cassandra read a row of {}", output::count(*tables, "table")),
+        Rows::NotRead(reason) => writeln!(text, "rows were not read: {reason}"),
+    };
     let old_files = format!("{}, {}", output::count(old.files, "old file"), output::bytes(old.bytes));
     let _ = match (problems.len(), document.dry_run) {
         (0, false) => writeln!(text, "removed {old_files}: the restore is final"),

@@ -18,6 +18,8 @@ pub struct File {
     /// How backups are made.
     #[serde(default)]
     pub backup: Backup,
+    /// How Cassandra itself is asked; without it, it is not.
+    pub cql: Option<Cql>,
     /// Named repositories.
     #[serde(default)]
     pub repository: BTreeMap<String, Repository>,
@@ -36,6 +38,28 @@ pub struct Node {
     pub cluster: Option<String>,
     /// Host id, instead of the one that the SSTables name.
     pub host_id: Option<Uuid>,
+}
+
+/// How Cassandra itself is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cql {
+    /// Name or IP address, instead of the `rpc_address` of `cassandra.yaml`.
+    pub address: Option<String>,
+    /// Port, instead of the `native_transport_port` of `cassandra.yaml`.
+    pub port: Option<u16>,
+    /// Who asks.
+    pub user: Option<String>,
+    /// File whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// Certificates of the node's authority; with it, the connection is encrypted.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate.
+    pub certificate_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// Name in the node's certificate, instead of its address.
+    pub server_name: Option<String>,
 }
 
 /// How backups are made.
