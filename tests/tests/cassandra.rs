@@ -90,6 +90,7 @@ fn main() {
             repairs_are_forgotten(FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?)
         }));
     }
+    trials.push(trial("asked_with_a_password".to_owned(), missing.as_deref(), asked_with_a_password));
     for (name, backups) in UNDER_LOAD {
         trials.push(trial(format!("backups_under_load::{name}"), missing.as_deref(), move || {
             let flavour = FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?;
@@ -301,7 +302,11 @@ fn restored_in_place(story: Story) -> anyhow::Result<()> {
     let finish = args!["restore", "--finish", "--cassandra-yaml", node.yaml()];
     cql.execute("INSERT INTO place.copy (id, note) VALUES (1001, 'after the restore')")?;
     node.nodetool(&["flush", "place"])?;
+    let not_asked = agent.json(&[&finish[..], &args!["--dry-run"]].concat())?;
+    ensure!(not_asked["rows"]["not_read"] == "the configuration has no [cql]", "{not_asked}");
+    agent.configure("[cql]")?;
     let finished = agent.json(&finish)?;
+    ensure!(finished["rows"]["read"] == 1, "{finished}");
     ensure!(finished["problems"].as_array().is_some_and(Vec::is_empty), "{finished}");
     for data_dir in node.data_dirs() {
         for entry in fs::read_dir(data_dir)? {
@@ -426,6 +431,31 @@ fn claimed(statistics: &[u8]) -> Vec<u8> {
     claimed.extend(crc32fast::hash(&body).to_be_bytes());
     claimed.extend(&statistics[end + 4..]);
     claimed
+}
+
+/// A node that wants a password is asked with it, and what is wrong with it is said.
+fn asked_with_a_password() -> anyhow::Result<()> {
+    let flavour = FLAVOURS.iter().find(|flavour| flavour.name == "5.0_compatible").context("a flavour")?;
+    let story = Story::begin(flavour)?;
+    let extra_yaml = "authenticator: PasswordAuthenticator\nauthorizer: CassandraAuthorizer".to_owned();
+    let node =
+        Node::start(flavour.version, &story.work.path().join("node"), Options { extra_yaml, ..Options::default() })?;
+    story.agent.configure("[cql]\nuser = \"cassandra\"")?;
+    let doctor = |password: &str| {
+        let agent = story.agent.with("HELENUS_CQL_PASSWORD", password);
+        agent.run(&args!["doctor", "--cassandra-yaml", node.yaml()])
+    };
+    // The role is made some moments after the port has opened.
+    let asked = (0..20).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        doctor("cassandra").ok().filter(|asked| asked.stdout.contains("ok   cql: "))
+    });
+    let asked = asked.context("the node never answered")?;
+    ensure!(asked.stdout.contains("of Helenus Test, Cassandra 5.0."), "{asked}");
+    let refused = doctor("wrong")?;
+    ensure!(refused.stdout.contains("BAD  cql: CQL at 127.0."), "{refused}");
+    ensure!(refused.stdout.contains("username") && !refused.stdout.contains("wrong"), "{refused}");
+    node.stop()
 }
 
 /// A snapshot of ours is one of Cassandra's: its own nodetool lists the same tables as for its own, with the same

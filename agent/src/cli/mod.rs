@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::config::cassandra_yaml::{self, CassandraYaml};
+use crate::cql;
 use crate::error::{Outcome, exit_code, usage};
 use crate::node::Node;
 use crate::selection::{Selection, SelectionText};
@@ -151,6 +152,14 @@ impl NodeArgs {
         let local_system = yaml.as_ref().and_then(|yaml| yaml.local_system_directory.as_ref()?.canonicalize().ok());
         let local_system = local_system.and_then(|path| directories.iter().position(|directory| *directory == path));
         Ok((config.node.cluster.clone().or(yaml.map(|yaml| yaml.cluster_name)), local_system))
+    }
+
+    /// Where the node speaks CQL; nothing if the configuration does not say how to ask it.
+    fn cql(&self, config: &Config) -> anyhow::Result<Option<(cql::Settings, cql::Target)>> {
+        let Some(settings) = &config.cql else { return Ok(None) };
+        let (_, yaml) = self.directories(config)?;
+        let target = cql::Target::find(&settings.address, yaml.as_ref())?;
+        Ok(Some((settings.clone(), target)))
     }
 
     fn directories(&self, config: &Config) -> anyhow::Result<(Vec<PathBuf>, Option<CassandraYaml>)> {

@@ -369,7 +369,8 @@ async fn end(global: &Global, config: &Config, options: Options) -> anyhow::Resu
         return Ok(Outcome::Done);
     }
     let watch = Stopwatch::start();
-    let finished = finish(workspace, config.parallel, options.accept_loss, options.dry_run).await?;
+    let cql = options.node.cql(config)?;
+    let finished = finish(workspace, config.parallel, options.accept_loss, options.dry_run, cql).await?;
     let document = report::FinishedDocument { dry_run: options.dry_run, seconds: watch.seconds(), finished: &finished };
     output::result(global, &document, || report::finished_text(&document))?;
     Ok(if finished.problems.is_empty() { Outcome::Done } else { Outcome::Findings })

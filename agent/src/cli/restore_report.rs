@@ -10,7 +10,7 @@ use crate::manifest::model::Amount;
 use crate::restore::Plan;
 use crate::restore::abort::Aborted;
 use crate::restore::disks::Disk;
-use crate::restore::finish::Finished;
+use crate::restore::finish::{Finished, Rows};
 use crate::restore::journal::{Journal, Stage};
 use crate::restore::judge::{Done, Lost, Tally};
 use crate::restore::node_plan::NodePlan;
@@ -256,7 +256,7 @@ pub(super) struct FinishedDocument<'a> {
 }
 
 pub(super) fn finished_text(document: &FinishedDocument<'_>) -> String {
-    let Finished { request, proven, compacted, rewritten, problems, old } = document.finished;
+    let Finished { request, proven, compacted, rewritten, problems, rows, old } = document.finished;
     let mut text = String::new();
     for problem in problems {
         let _ = writeln!(text, "{problem}");
@@ -279,6 +279,10 @@ pub(super) fn finished_text(document: &FinishedDocument<'_>) -> String {
         },
         output::duration(document.seconds)
     );
+    let _ = match rows {
+        Rows::Read(tables) => writeln!(text, "Cassandra read a row of {}", output::count(*tables, "table")),
+        Rows::NotRead(reason) => writeln!(text, "rows were not read: {reason}"),
+    };
     let old_files = format!("{}, {}", output::count(old.files, "old file"), output::bytes(old.bytes));
     let _ = match (problems.len(), document.dry_run) {
         (0, false) => writeln!(text, "removed {old_files}: the restore is final"),

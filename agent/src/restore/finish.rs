@@ -4,6 +4,9 @@
 //! components, and compacts SSTables into others: then the components that it may rewrite may differ, and an SSTable may
 //! be gone if its table has others that the backup does not have. Whatever else differs leaves the old files alone.
 //! Statistics that the restore itself has rewritten are expected as it wrote them.
+//!
+//! Files prove bytes. Whether Cassandra can use them only Cassandra can tell: where it may be asked, it reads a row of
+//! each restored table. Tables of Cassandra's own are left out, for not everybody may read them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -19,8 +22,10 @@ use super::journal::{JournalTable, Shelf, Stage, Workspace};
 use super::judge::Tally;
 use super::request::Request;
 use super::reuse;
+use crate::cql;
 use crate::manifest::model::{Amount, Hex, StoredSSTable, is_index_directory};
 use crate::node::lock::NodeLock;
+use crate::node::running::{self, Running};
 
 /// What was seen and done.
 #[derive(Debug, Serialize)]
@@ -36,8 +41,20 @@ pub struct Finished {
     pub rewritten: u64,
     /// What is not as it should be: with any of these, nothing was removed.
     pub problems: Vec<String>,
+    /// Whether Cassandra was asked for rows.
+    pub rows: Rows,
     /// Old files that were removed, or would have been.
     pub old: Tally,
+}
+
+/// Whether Cassandra can read what was restored.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rows {
+    /// So many tables were read; those that could not be are problems.
+    Read(u64),
+    /// It was not asked, and why.
+    NotRead(String),
 }
 
 /// What is there of one SSTable.
@@ -57,6 +74,7 @@ pub async fn finish(
     parallel: usize,
     accept_loss: bool,
     dry_run: bool,
+    cql: Option<(cql::Settings, cql::Target)>,
 ) -> anyhow::Result<Finished> {
     let _lock = NodeLock::take(&workspace.journal.data_directories)?;
     Workspace::refuse_changed(&workspace.journal.data_directories, Some(&workspace))?;
@@ -66,12 +84,14 @@ pub async fn finish(
         compacted: 0,
         rewritten: 0,
         problems: Vec::new(),
+        rows: Rows::NotRead("the restore was proven before".to_owned()),
         old: Tally::default(),
     };
     match workspace.journal.stage {
         Stage::Placed => {
             workspace.refuse_unmounted()?;
             prove(&workspace, parallel, &mut finished).await?;
+            read_rows(&workspace, cql, &mut finished).await;
             if !accept_loss {
                 finished.problems.extend(workspace.journal.done.lost.iter().map(|lost| {
                     format!("{lost} could not be restored (--accept-loss lets go of the old files all the same)")
@@ -162,6 +182,47 @@ fn expect_reset(sstable: &mut StoredSSTable, resets: &Resets<'_>, place: usize, 
             file.blake3 = *blake3;
         }
     }
+}
+
+/// One row of each table, if the node is up and may be asked.
+async fn read_rows(workspace: &Workspace, cql: Option<(cql::Settings, cql::Target)>, finished: &mut Finished) {
+    let not = |reason: &str| Rows::NotRead(reason.to_owned());
+    let Some((settings, target)) = cql else {
+        finished.rows = not("the configuration has no [cql]");
+        return;
+    };
+    let is_up = match running::uses(&workspace.journal.data_directories) {
+        Running::No { evidence } => {
+            finished.rows = not(&format!("Cassandra is not running: {evidence}"));
+            return;
+        }
+        Running::Yes { .. } => true,
+        Running::Unknown { .. } => false,
+    };
+    let session = match cql::Session::open(&settings, &target).await {
+        Ok(session) => session,
+        // A node that is up must answer; of one that nobody knows to be up this is the only sign.
+        Err(error) => {
+            if is_up {
+                finished.problems.push(format!("{error:#}"));
+            }
+            finished.rows = not(&format!("{error:#}"));
+            return;
+        }
+    };
+    let mut read = 0;
+    for table in workspace.journal.tables.iter().filter(|table| table.part.is_some()) {
+        if table.keyspace.starts_with("system") {
+            continue;
+        }
+        // `<table>-<table id>`
+        let name = table.directory.rsplit_once('-').map_or(table.directory.as_str(), |(name, _)| name);
+        match session.read_one(&table.keyspace, name).await {
+            Ok(()) => read += 1,
+            Err(error) => finished.problems.push(format!("{error:#}")),
+        }
+    }
+    finished.rows = Rows::Read(read);
 }
 
 type Joined = Option<Result<(String, anyhow::Result<State>), tokio::task::JoinError>>;

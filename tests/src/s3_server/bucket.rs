@@ -115,6 +115,11 @@ impl Bucket {
         state.objects.insert(key.to_owned(), Object { crc32: Some(crc32(&body)), body, e_tag, ..Object::default() });
     }
 
+    /// Removes an object; true if it was there.
+    pub fn remove(&self, key: &str) -> bool {
+        self.state().objects.remove(key).is_some()
+    }
+
     /// Forgets everything but the oddities.
     pub fn clear(&self) {
         let mut state = self.state();

@@ -8,6 +8,8 @@
 //! Not modelled: two servers that disagree, bytes that rot in the bucket (tests change them there), slowness.
 
 mod bucket;
+#[cfg(feature = "objects")]
+pub mod google;
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -103,6 +105,14 @@ pub enum Fault {
     Flipped(usize),
 }
 
+/// How a bucket is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Amazon,
+    #[cfg(feature = "objects")]
+    Google,
+}
+
 type Script = Box<dyn FnMut(&Seen) -> Option<Fault> + Send>;
 
 #[derive(Default)]
@@ -124,10 +134,22 @@ pub struct S3Server {
 impl S3Server {
     /// Starts a server on a free port of the loopback address.
     pub async fn start() -> Self {
+        Self::start_as(Dialect::Amazon).await
+    }
+
+    /// The same, for those who speak as Google wants it.
+    #[cfg(feature = "objects")]
+    pub async fn start_google() -> Self {
+        Self::start_as(Dialect::Google).await
+    }
+
+    async fn start_as(dialect: Dialect) -> Self {
         let bucket = Bucket::default();
         let mut builder = S3ServiceBuilder::new(bucket.clone());
-        builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
-        let service = builder.build();
+        if dialect == Dialect::Amazon {
+            builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        }
+        let service = Service { dialect, service: builder.build(), bucket: bucket.clone() };
         let control = Arc::new(Mutex::new(Control::default()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on the loopback address");
         let address = listener.local_addr().expect("an address");
@@ -207,7 +229,8 @@ fn classify(request: &Request<Incoming>) -> (Ask, String) {
         Method::POST if has("uploads") => Ask::Begin,
         Method::POST if has("uploadId") => Ask::Complete,
         Method::POST => Ask::Delete,
-        Method::DELETE => Ask::Abort,
+        Method::DELETE if has("uploadId") => Ask::Abort,
+        Method::DELETE => Ask::Delete,
         Method::GET if has("list-type") => Ask::List,
         Method::GET => Ask::Get,
         _ if key.is_empty() => Ask::Bucket,
@@ -257,8 +280,33 @@ fn lost() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::ConnectionReset, "as the script says")
 }
 
-async fn answer(
+/// What answers when nothing goes wrong.
+#[derive(Clone)]
+struct Service {
+    dialect: Dialect,
     service: S3Service,
+    // Google's deletions and hashes are answered from it.
+    #[cfg_attr(not(feature = "objects"), expect(dead_code, reason = "only Google's dialect looks into it"))]
+    bucket: Bucket,
+}
+
+impl Service {
+    async fn call(&self, request: Request<Incoming>) -> Result<Response<Bytes>, std::io::Error> {
+        match self.dialect {
+            #[cfg(feature = "objects")]
+            Dialect::Google => google::answer(&self.service, &self.bucket, request).await,
+            Dialect::Amazon => {
+                let done = self.service.call(request.map(s3s::Body::from)).await;
+                let (head, body) = done.map_err(|error| std::io::Error::other(format!("{error:?}")))?.into_parts();
+                let body = body.collect().await.map_err(|error| std::io::Error::other(error.to_string()))?;
+                Ok(Response::from_parts(head, body.to_bytes()))
+            }
+        }
+    }
+}
+
+async fn answer(
+    service: Service,
     control: Arc<Mutex<Control>>,
     request: Request<Incoming>,
 ) -> Result<Answer, std::io::Error> {
@@ -296,12 +344,7 @@ async fn answer(
         Some(Fault::LostRequest) => return Err(lost()),
         _ => {}
     }
-    let done = service
-        .call(request.map(s3s::Body::from))
-        .await
-        .map_err(|error| std::io::Error::other(format!("{error:?}")))?;
-    let (head, body) = done.into_parts();
-    let body = body.collect().await.map_err(|error| std::io::Error::other(error.to_string()))?.to_bytes();
+    let (head, body) = service.call(request).await?.into_parts();
     match fault {
         Some(Fault::LostAnswer) => Err(lost()),
         Some(Fault::ErrorAfter) => {

@@ -177,7 +177,8 @@ impl Failure {
         Self::new(kind(500, code), text)
     }
 
-    fn answered(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
+    /// From a status, and the code and message of the body.
+    pub fn answered(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
         let kind = kind(status, code.unwrap_or_default());
         let mut text = status.to_string();
         if let Some(code) = code {
@@ -258,7 +259,7 @@ fn kind(status: u16, code: &str) -> Kind {
 }
 
 /// `Retry-After` in seconds. A date is not used by any store that we know.
-fn retry_after(header: &str) -> Option<Duration> {
+pub fn retry_after(header: &str) -> Option<Duration> {
     header.trim().parse().ok().map(Duration::from_secs)
 }
 

@@ -17,19 +17,19 @@
 //! Deliberately absent: ETags as hashes (they are none for parts and for encrypted objects), signatures over bodies
 //! (2 GB/s at best, and our CRC-32 is a signed header), versions, object lock.
 
-mod budget;
+pub(in crate::store) mod budget;
 mod conditions;
 mod connection;
-mod create;
+pub(in crate::store) mod create;
 mod delete;
-mod failure;
-mod layers;
+pub(in crate::store) mod failure;
+pub(in crate::store) mod layers;
 mod list;
 mod read;
 pub mod settings;
-mod throttle;
+pub(in crate::store) mod throttle;
 pub mod trial;
-mod upload;
+pub(in crate::store) mod upload;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub struct S3 {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(in crate::store) struct Shared {
     settings: Settings,
     connection: Connection,
     layers: Layers,

@@ -28,7 +28,7 @@ const OBJECT_BYTES_MAX: u64 = 5 << 40;
 /// Of unhinted objects: so many parts of one size.
 const PARTS_OF_ONE_SIZE: u64 = 1_250;
 /// Parts of one object on their way, while the next one fills.
-const FLYING_MAX: usize = 2;
+pub const FLYING_MAX: usize = 2;
 
 /// An object that is being written.
 pub struct S3Upload {
@@ -55,7 +55,7 @@ struct InParts {
 }
 
 /// Size of the part with this number, from 0.
-fn part_bytes(hint: Option<u64>, length: u64, number: u64) -> u64 {
+pub fn part_bytes(hint: Option<u64>, length: u64, number: u64) -> u64 {
     match hint {
         Some(hint) if length < hint => {
             hint.min(OBJECT_BYTES_MAX).div_ceil(PARTS_MAX).next_multiple_of(1 << 20).max(PART_BYTES)
