@@ -219,19 +219,23 @@ async fn what_is_sealed_gives_its_memory_back() {
 async fn die_in_the_middle(server: &S3Server, settings: Settings, name: &str, body: &[u8], parts: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build().unwrap();
     let (name, body) = (name.to_owned(), body.to_vec());
-    let mut sent = 0;
+    // Of the parts that come after, two are on their way at a time.
+    let (mut sent, silent) = (0, Arc::new(AtomicUsize::new(0)));
+    let count = silent.clone();
     server.script(move |seen| {
         sent += usize::from(seen.ask == Ask::Part && !seen.is_probe());
-        (sent > parts).then_some(Fault::Silence)
+        (sent > parts).then(|| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Fault::Silence
+        })
     });
     let died = runtime.spawn(async move {
         let store = S3::open(settings).await.unwrap();
         upload(&store, &name, None, &body).await
     });
-    while server.bucket.parts_there() < parts {
+    while server.bucket.parts_there() < parts || silent.load(Ordering::SeqCst) < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
     // Nothing runs any more, and nothing is given up.
     runtime.shutdown_background();
     drop(died);

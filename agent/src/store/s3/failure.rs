@@ -127,12 +127,14 @@ pub struct Failure {
     pub region: Option<String>,
     /// Length of the object, if the server told, with [`Kind::Range`].
     pub length: Option<u64>,
+    /// A status, and no reason: the answer to a HEAD has no body to tell one.
+    pub is_mute: bool,
 }
 
 impl Failure {
     /// One that no server answered.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), retry_after: None, region: None, length: None }
+        Self { kind, text: text.into(), retry_after: None, region: None, length: None, is_mute: false }
     }
 
     /// From what the SDK says.
@@ -196,7 +198,8 @@ impl Failure {
             None if code.is_none() => text += " without a reason",
             None => {}
         }
-        Self::new(kind, text)
+        let is_mute = code.is_none() && message.is_none_or(str::is_empty);
+        Self { is_mute, ..Self::new(kind, text) }
     }
 }
 
