@@ -45,8 +45,8 @@ impl Agent {
         agent
     }
 
-    /// Runs it to its end, however that looks.
-    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> anyhow::Result<Output> {
+    /// How it is started.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--config").arg(&self.config);
         command.env_remove("CASSANDRA_CONF").env_remove("HELENUS_LOG");
@@ -61,7 +61,12 @@ impl Agent {
             command.env_remove(name);
         });
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        process::run(&mut command, LIMIT)
+        command
+    }
+
+    /// Runs it to its end, however that looks.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> anyhow::Result<Output> {
+        process::run(&mut self.command(arguments), LIMIT)
     }
 
     /// Runs it and expects this exit code.

@@ -36,6 +36,8 @@ pub use memory::Memory;
 pub use objects::Objects;
 pub use s3::S3;
 
+use crate::progress::StopSignal;
+
 /// Bytes of an object, in order, in pieces of at most a few MiB.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 
@@ -58,6 +60,18 @@ pub trait Store: Debug + Display + Send + Sync {
 
     /// Deletes, durably. Deleting what is not there succeeds.
     async fn delete(&self, keys: &[ObjectKey]) -> Result<(), Error>;
+
+    /// Looks for large objects below `prefix` that an earlier run began and did not end. [`Store::begin`] of the same key
+    /// goes on with one of them. Nobody else may be writing below `prefix`.
+    async fn find_unfinished(&self, _prefix: &KeyPrefix) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Ends what was found and not gone on with.
+    async fn give_up_unfinished(&self) {}
+
+    /// Whatever takes long ends soon after this signal, with [`Error::Stopped`].
+    fn heed(&self, _stop: &StopSignal) {}
 }
 
 /// An object that is being written and that nobody can see. Dropped unfinished, it leaves nothing behind.
@@ -66,11 +80,26 @@ pub trait Upload: Send {
     /// Appends `bytes`. After an error only dropping or aborting makes sense.
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
 
+    /// Before the first byte: where the same bytes can be had again. A store that may have to send them twice then need
+    /// not hold them.
+    fn reread_from(&mut self, _source: Arc<dyn Reread>) {}
+
+    /// No byte will follow, and [`Upload::finish`] may take a while to come: what is held can be sent.
+    async fn seal(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Makes the object durable, then visible under its key, unless somebody was faster ([`Error::AlreadyExists`]).
     async fn finish(self: Box<Self>) -> Result<Stored, Error>;
 
     /// Gives up and waits until nothing is left.
     async fn abort(self: Box<Self>);
+}
+
+/// The bytes of an object, once more.
+pub trait Reread: Debug + Send + Sync {
+    /// Hands those in `range` to `take`, in order, in pieces of at most a few MiB, until it wants no more. Blocks.
+    fn read(&self, range: Range<u64>, take: &mut dyn FnMut(Bytes) -> bool) -> std::io::Result<()>;
 }
 
 /// Which bytes of an object to read.

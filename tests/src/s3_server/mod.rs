@@ -3,7 +3,7 @@
 //! **What may go wrong.** Each request may be answered as the script says, by its number and kind: refused before it is
 //! done (`Busy`, `Conflict`, `Garbled`, `Refused`), lost on the way there (`LostRequest`) or back (`LostAnswer`), done
 //! and then denied to have been done (`ErrorAfter`), or answered with a body that breaks off (`Cut`) or was changed
-//! (`Flipped`). What the bucket itself does not do as Amazon does is in [`Oddities`].
+//! (`Flipped`), or never answered (`Silence`). What the bucket itself does not do as Amazon does is in [`Oddities`].
 //!
 //! Not modelled: two servers that disagree, bytes that rot in the bucket (tests change them there), slowness.
 
@@ -21,7 +21,7 @@ use futures::stream;
 use helenus::store::s3::{Keys, Patience, Settings};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -56,6 +56,10 @@ pub enum Ask {
     Head,
     /// ListObjectsV2.
     List,
+    /// ListMultipartUploads.
+    ListUploads,
+    /// ListParts.
+    ListParts,
     /// DeleteObjects.
     Delete,
     /// Anything about the bucket.
@@ -69,8 +73,12 @@ pub struct Seen {
     pub ask: Ask,
     /// The key, without the bucket.
     pub key: String,
+    /// What follows the path in its URL.
+    pub query: String,
     /// How many requests came before it.
     pub number: usize,
+    /// Length of its body.
+    pub length: u64,
 }
 
 impl Seen {
@@ -103,6 +111,8 @@ pub enum Fault {
     Cut(usize),
     /// A bit of the answer's body is another one.
     Flipped(usize),
+    /// Nothing is answered, and the connection stays.
+    Silence,
 }
 
 /// How a bucket is spoken to.
@@ -232,6 +242,8 @@ fn classify(request: &Request<Incoming>) -> (Ask, String) {
         Method::DELETE if has("uploadId") => Ask::Abort,
         Method::DELETE => Ask::Delete,
         Method::GET if has("list-type") => Ask::List,
+        Method::GET if has("uploads") => Ask::ListUploads,
+        Method::GET if has("uploadId") => Ask::ListParts,
         Method::GET => Ask::Get,
         _ if key.is_empty() => Ask::Bucket,
         _ => Ask::Head,
@@ -314,7 +326,9 @@ async fn answer(
     let is_head = request.method() == Method::HEAD;
     let fault = {
         let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = Seen { ask, key, number: control.seen.len() };
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let length = request.body().size_hint().lower();
+        let seen = Seen { ask, key, query, number: control.seen.len(), length };
         control.seen.push(seen.clone());
         control.script.as_mut().and_then(|script| script(&seen))
     };
@@ -342,6 +356,10 @@ async fn answer(
             return refuse(request, other).await;
         }
         Some(Fault::LostRequest) => return Err(lost()),
+        Some(Fault::Silence) => {
+            let _ = request.into_body().collect().await;
+            return std::future::pending().await;
+        }
         _ => {}
     }
     let (head, body) = service.call(request).await?.into_parts();
