@@ -60,12 +60,7 @@ const RULES: &[Rule] = &[
         allowed: &["store/s3/"],
         instead: "the `Store` trait",
     },
-    Rule {
-        words: &["scylla::"],
-        within: "agent/src",
-        allowed: &["cql/"],
-        instead: "cql::Session",
-    },
+    Rule { words: &["scylla::"], within: "agent/src", allowed: &["cql/"], instead: "cql::Session" },
     Rule {
         words: &["object_store::"],
         within: "agent/src",
