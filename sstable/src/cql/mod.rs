@@ -1,6 +1,7 @@
-//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]) and the order of their values
-//! ([`compare`]).
+//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]), the order of their values
+//! ([`compare`]), and rows ([`row`]).
 
 pub mod compare;
+pub mod row;
 pub mod types;
 pub mod wire;
