@@ -53,6 +53,11 @@ impl Reader {
         Ok(Self { path: path.to_owned(), file, direct: None, length, offset: 0, buffers: buffers.clone() })
     }
 
+    /// The open file, for who has to go back in it.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Length when the file was opened.
     pub fn length(&self) -> u64 {
         self.length
