@@ -4,10 +4,11 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use helenus_sstable::checksum::crc32;
+use helenus_sstable::chunks::Chunks;
 use helenus_sstable::compression_info::CompressionInfo;
 use helenus_sstable::crc::CrcFile;
 use helenus_sstable::digest::Digest;
-use helenus_sstable::verify::data::{Chunks, DataVerifier};
+use helenus_sstable::verify::data::DataVerifier;
 use helenus_sstable::version::Version;
 
 /// Fits the cache of the second level, so that the memory is not what is measured.

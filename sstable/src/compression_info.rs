@@ -117,6 +117,8 @@ impl CompressionInfo {
         let end = self.offsets_at + u64::from(self.chunk_count) * OFFSET_LENGTH;
         Offsets {
             window: Window::new(source, self.offsets_at, end),
+            start: self.offsets_at,
+            count: self.chunk_count,
             at: self.offsets_at,
             remaining: self.chunk_count,
             previous: None,
@@ -134,24 +136,39 @@ impl CompressionInfo {
     /// Decompresses the stored bytes of a chunk, without its checksum, into `out`, whatever that held. A chunk that
     /// would not become smaller is stored as it is; if it is the last one, with zeros at its end.
     pub fn decompress(&self, chunk: u64, stored: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        out.resize(self.chunk_size(chunk)?, 0);
+        self.decompress_into(stored, out)
+    }
+
+    /// Bytes that [`Self::decompress_into`] wants room for: [`Self::uncompressed_length`], unless that is absurd.
+    pub fn chunk_size(&self, chunk: u64) -> Result<usize> {
         let length = self.uncompressed_length(chunk);
         if length > CHUNK_LENGTH_MAX {
             return Err(Error::unsupported(0, "chunk length", format_args!("at most {CHUNK_LENGTH_MAX}"), length));
         }
-        let length = usize::try_from(length).unwrap_or_default();
-        out.clear();
+        Ok(usize::try_from(length).unwrap_or_default())
+    }
+
+    /// Decompresses the stored bytes of a chunk, without its checksum, into all of `out`.
+    pub fn decompress_into(&self, stored: &[u8], out: &mut [u8]) -> Result<()> {
         if stored.len() as u64 >= u64::from(self.max_compressed_length) {
-            let Some(raw) = stored.get(..length) else {
-                return Err(Error::truncated(0, "chunk stored as it is", length as u64, stored.len() as u64));
+            let Some(raw) = stored.get(..out.len()) else {
+                return Err(Error::truncated(0, "chunk stored as it is", out.len() as u64, stored.len() as u64));
             };
-            out.extend_from_slice(raw);
+            out.copy_from_slice(raw);
             return Ok(());
         }
         let Some(compressor) = Compressor::from_name(&self.compressor) else {
             return Err(Error::unsupported(0, "compressor", "one of Cassandra's own", &self.compressor));
         };
-        out.resize(length, 0);
         compressor.decompress(stored, out)
+    }
+
+    /// Most bytes that a chunk can take in `Data.db`, its checksum left out: compressors add a little to what they
+    /// cannot compress. For who must bound what a damaged list of offsets asks for.
+    pub fn stored_length_max(&self) -> u64 {
+        2 * u64::from(self.chunk_length.min(CHUNK_LENGTH_MAX)) + 1024
     }
 }
 
@@ -205,6 +222,9 @@ impl<'a> Header<'a> {
 #[derive(Debug)]
 pub struct Offsets<S> {
     window: Window<S>,
+    /// Where the first offset is in the file, and how many there are.
+    start: u64,
+    count: u32,
     /// Where the next offset is in the file.
     at: u64,
     remaining: u32,
@@ -212,6 +232,15 @@ pub struct Offsets<S> {
 }
 
 impl<S: Source> Offsets<S> {
+    /// Goes to a chunk; beyond the last there is nothing. The first offset from there has none to be compared with.
+    pub(crate) fn seek(&mut self, chunk: u64) {
+        let chunk = u32::try_from(chunk).unwrap_or(u32::MAX).min(self.count);
+        self.at = self.start + u64::from(chunk) * OFFSET_LENGTH;
+        self.remaining = self.count - chunk;
+        self.previous = None;
+        self.window.seek(self.at);
+    }
+
     fn read(&mut self) -> Result<u64, ReadError> {
         let at = self.at;
         let Some(bytes) = self.window.next()? else {
@@ -221,7 +250,7 @@ impl<S: Source> Offsets<S> {
         let corrupt = |expected: String| ReadError::from(Error::corrupt(at, "chunk offset", expected, offset));
         let Ok(valid) = u64::try_from(offset) else { return Err(corrupt("at least 0".to_owned())) };
         match self.previous {
-            None if valid != 0 => return Err(corrupt("0".to_owned())),
+            None if at == self.start && valid != 0 => return Err(corrupt("0".to_owned())),
             Some(previous) if valid <= previous => return Err(corrupt(format!("more than {previous}"))),
             Some(previous) if valid - previous < CHECKSUM_LENGTH => {
                 return Err(corrupt(format!("at least {}", previous.saturating_add(CHECKSUM_LENGTH))));

@@ -47,7 +47,8 @@ impl CrcFile {
     /// The checksums in order, through a window.
     pub fn checksums<S: Source>(&self, source: S) -> Checksums<S> {
         let end = HEADER_LENGTH + self.checksum_count * CHECKSUM_LENGTH;
-        Checksums { window: Window::new(source, HEADER_LENGTH, end), remaining: self.checksum_count }
+        let count = self.checksum_count;
+        Checksums { window: Window::new(source, HEADER_LENGTH, end), count, remaining: count }
     }
 
     /// Number of chunks, hence of checksums, of a `Data.db` of this length.
@@ -60,7 +61,17 @@ impl CrcFile {
 #[derive(Debug)]
 pub struct Checksums<S> {
     window: Window<S>,
+    count: u64,
     remaining: u64,
+}
+
+impl<S: Source> Checksums<S> {
+    /// Goes to a chunk; beyond the last there is nothing.
+    pub(crate) fn seek(&mut self, chunk: u64) {
+        let chunk = chunk.min(self.count);
+        self.remaining = self.count - chunk;
+        self.window.seek(HEADER_LENGTH + chunk * CHECKSUM_LENGTH);
+    }
 }
 
 impl<S: Source> Iterator for Checksums<S> {

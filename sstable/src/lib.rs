@@ -6,6 +6,7 @@
 pub mod big;
 pub mod bti;
 pub mod checksum;
+pub mod chunks;
 pub mod component;
 pub mod compression_info;
 pub mod compressor;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod filter;
 pub mod partitioner;
 pub mod sai;
+pub mod scan;
 pub mod source;
 pub mod statistics;
 pub mod toc;

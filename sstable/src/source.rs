@@ -29,6 +29,16 @@ impl Source for [u8] {
     }
 }
 
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, buffer)
+    }
+}
+
 impl<S: Source + ?Sized> Source for &S {
     fn len(&self) -> u64 {
         (**self).len()

@@ -37,6 +37,19 @@ impl<S: Source> Window<S> {
         Self { source, position: start, end, buffer: Vec::new(), at: 0 }
     }
 
+    /// Goes to a position up to the end, in either direction; what is in the buffer is kept for it.
+    pub(crate) fn seek(&mut self, position: u64) {
+        let behind = self.position.checked_sub(position).and_then(|behind| usize::try_from(behind).ok());
+        match behind.and_then(|behind| self.buffer.len().checked_sub(behind)) {
+            Some(at) => self.at = at,
+            None => {
+                self.buffer.clear();
+                self.at = 0;
+                self.position = position;
+            }
+        }
+    }
+
     /// The next `N` bytes, `N` dividing the length of the window; `None` when fewer are left.
     pub(crate) fn next<const N: usize>(&mut self) -> io::Result<Option<[u8; N]>> {
         if let Some(array) = self.take() {

@@ -1,9 +1,11 @@
-//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]) and their values ([`value`]).
+//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]), their values ([`value`]), and
+//! partitions, rows and cells ([`row`]).
 
 pub mod float;
 pub mod literal;
 pub mod moment;
 pub mod number;
+pub mod row;
 pub mod types;
 pub mod value;
 pub mod wire;

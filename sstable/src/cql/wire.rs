@@ -124,14 +124,36 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned variable-length integer, of any length from one to nine bytes, shortest or not.
+    #[inline]
     pub fn uvint(&mut self, what: &'static str) -> Result<u64> {
-        let mut ahead = self.clone();
-        let first = ahead.u8(what)?;
+        match *self.rest {
+            [first @ 0..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                self.offset = self.offset.saturating_add(1);
+                Ok(u64::from(first))
+            }
+            [first, ref extra @ ..] => self.long_uvint(first, extra, what),
+            [] => Err(Error::truncated(self.offset, what, 1, 0)),
+        }
+    }
+
+    fn long_uvint(&mut self, first: u8, extra: &'a [u8], what: &'static str) -> Result<u64> {
         let extra_count = first.leading_ones();
         let high_bits = u64::from(u32::from(first) & (0xff >> extra_count));
-        let extra = ahead.bytes(extra_count as usize, what)?;
-        let value = extra.iter().fold(high_bits, |value, &byte| (value << 8) | u64::from(byte));
-        *self = ahead;
+        let Some((stored, rest)) = extra.split_at_checked(extra_count as usize) else {
+            let needed = u64::from(extra_count) + 1;
+            return Err(Error::truncated(self.offset, what, needed, self.rest.len() as u64));
+        };
+        // Eight bytes at once, where there are so many, and of these what belongs to the number.
+        let value = match extra.first_chunk() {
+            Some(eight) if extra_count < 8 => {
+                let low_bits = u64::from_be_bytes(*eight) >> (64 - 8 * extra_count);
+                (high_bits << (8 * extra_count)) | low_bits
+            }
+            _ => stored.iter().fold(high_bits, |value, &byte| (value << 8) | u64::from(byte)),
+        };
+        self.rest = rest;
+        self.offset = self.offset.saturating_add(u64::from(extra_count) + 1);
         Ok(value)
     }
 

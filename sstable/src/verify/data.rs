@@ -7,8 +7,9 @@
 use std::io;
 
 use crate::checksum::Crc32;
+use crate::chunks::Chunks;
 use crate::component::Component;
-use crate::compression_info::{CHECKSUM_LENGTH, CompressionInfo, Offsets};
+use crate::compression_info::{CHECKSUM_LENGTH, Offsets};
 use crate::crc::{Checksums, CrcFile};
 use crate::digest::Digest;
 use crate::source::Source;
@@ -19,17 +20,6 @@ use crate::window::ReadError;
 const FINDINGS_MAX: usize = 64;
 /// Longest first chunk that is kept.
 const FIRST_CHUNK_LENGTH_MAX: u64 = 1 << 20;
-
-/// How `Data.db` is cut into chunks, and where that is written.
-#[derive(Debug)]
-pub enum Chunks<S> {
-    /// By the offsets in `CompressionInfo.db`; the checksums are in `Data.db`.
-    Compressed(CompressionInfo, S),
-    /// In equal parts, with the checksums in `CRC.db`.
-    Plain(CrcFile, S),
-    /// The file that says it is missing, damaged or of an old version: only the digest can be checked.
-    Unknown,
-}
 
 /// What became of a `Data.db`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -316,6 +306,7 @@ mod tests {
 
     use super::*;
     use crate::checksum::crc32;
+    use crate::compression_info::CompressionInfo;
     use crate::version::Version;
 
     /// A compressed `Data.db` of chunks with these stored bytes, its `CompressionInfo.db` and its digest.
