@@ -12,6 +12,7 @@ pub mod compression_info;
 pub mod compressor;
 pub mod cql;
 pub mod crc;
+mod cursor;
 pub mod descriptor;
 pub mod digest;
 pub mod directory;

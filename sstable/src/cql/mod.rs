@@ -1,6 +1,7 @@
-//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]), their values ([`value`]), and
-//! partitions, rows and cells ([`row`]).
+//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]), their values ([`value`]) and the
+//! order of these ([`compare`]), and partitions, rows and cells ([`row`]).
 
+pub mod compare;
 pub mod float;
 pub mod literal;
 pub mod moment;
