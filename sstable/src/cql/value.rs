@@ -42,6 +42,24 @@ pub fn text(out: &mut Vec<u8>, kind: &Type, bytes: &[u8]) {
     }
 }
 
+/// Appends what [`text`] does as a JSON string.
+pub fn text_as_json(out: &mut Vec<u8>, kind: &Type, bytes: &[u8]) {
+    match kind {
+        Type::Native(Native::Text | Native::Ascii) => json(out, kind, bytes),
+        // Nothing in these wants to be escaped.
+        Type::Native(_) => {
+            out.push(b'"');
+            text(out, kind, bytes);
+            out.push(b'"');
+        }
+        _ => {
+            let mut plain = Vec::new();
+            text(&mut plain, kind, bytes);
+            json_string(out, &plain);
+        }
+    }
+}
+
 /// Appends a JSON string of UTF-8 text; what is not UTF-8 is replaced by U+FFFD.
 pub fn json_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
@@ -66,8 +84,9 @@ fn blob(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// Only quotes, backslashes and control characters are escaped.
-fn escape(out: &mut Vec<u8>, text: &[u8]) {
+/// Appends UTF-8 text as it stands within the quotes of a JSON string: only quotes, backslashes and control characters
+/// are escaped.
+pub fn escape(out: &mut Vec<u8>, text: &[u8]) {
     let is_plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
     let mut rest = text;
     loop {
