@@ -44,9 +44,9 @@ use partition::PathOrders;
 
 use super::report::{Finding, Findings};
 
-/// Bits of the filter that are held: enough for 25 million partitions at Cassandra's default. Of a larger filter the
+/// Bits of the filter that are held: enough for 13 million partitions at Cassandra's default. Of a larger filter the
 /// first ones are looked at, which is enough to find most keys that are missing in it.
-const FILTER_BYTES_MAX: usize = 32 << 20;
+const FILTER_BYTES_MAX: usize = 16 << 20;
 
 /// The files of an SSTable, as far as they are there and can be read.
 pub struct Files<'a> {
@@ -186,7 +186,7 @@ impl Verifier<'_> {
             note("the filter: there is none");
         }
         if self.filter.as_ref().is_some_and(|filter| !filter.is_whole()) {
-            note("the whole filter: it is larger than 32 MiB, and the bits up to there were compared");
+            note("the whole filter: it is larger than 16 MiB, and the bits up to there were compared");
         }
         if !self.index.is_there() {
             note("the index: it is missing or cannot be read");
