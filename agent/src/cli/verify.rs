@@ -33,6 +33,9 @@ pub struct Options {
     /// How far to go with a backup: every object is there, has its size, has its bytes
     #[arg(long, value_enum, default_value = "checksum")]
     level: Level,
+    /// Look at every partition and row, too: their order, the indexes, the filter, what Statistics.db claims
+    #[arg(long, conflicts_with = "level")]
+    extended: bool,
     /// Verify a snapshot of this node instead of its live SSTables
     #[arg(long, value_name = "TAG", conflicts_with = "backup")]
     snapshot: Option<String>,
@@ -53,14 +56,17 @@ struct Document {
 }
 
 pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::Result<Outcome> {
-    let Options { backup, repository, level, snapshot, node, selection } = options;
+    let Options { backup, repository, level, extended, snapshot, node, selection } = options;
     let selection = selection.parse(&SelectionText::default())?;
     let (Some(backup), Some(repository)) = (backup, repository) else {
         let directories = node.data_directories(config)?;
         let found =
             tokio::task::spawn_blocking(move || on_node(&directories, &selection, snapshot.as_deref())).await??;
         let OnNode { files, what, notices } = found;
-        return tokio::task::block_in_place(|| sstable::verify(global, &files, &format!(" of {what}"), &notices));
+        let depth = sstable::Depth::of(extended);
+        return tokio::task::block_in_place(|| {
+            sstable::verify(global, &files, depth, &format!(" of {what}"), &notices)
+        });
     };
     let store = store::open(&config.repository(&repository)?).await?;
     Repository::open(store.as_ref()).await?;

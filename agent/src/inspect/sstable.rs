@@ -17,9 +17,9 @@ use helenus_sstable::descriptor::{Descriptor, FileName};
 use helenus_sstable::digest::Digest;
 use helenus_sstable::filter::{self, FilterHeader};
 use helenus_sstable::sai::FooterCheck;
+use helenus_sstable::source::Source;
 use helenus_sstable::statistics::Statistics;
 use helenus_sstable::toc::Toc;
-use helenus_sstable::source::Source;
 use helenus_sstable::verify::data::{DataReport, DataVerifier};
 use helenus_sstable::verify::report::{Finding, Severity};
 use helenus_sstable::verify::rows::{self, Primary, RowsReport};
@@ -426,7 +426,9 @@ impl<'a> State<'a> {
                     summary: source(&Component::Summary),
                 })?
             }
-            Some(_) => RowsReport { not_checked: vec!["rows: the version is not known".to_owned()], ..RowsReport::default() },
+            Some(_) => {
+                RowsReport { not_checked: vec!["rows: the version is not known".to_owned()], ..RowsReport::default() }
+            }
             None => RowsReport {
                 not_checked: vec!["rows: without Statistics.db nobody knows what they are made of".to_owned()],
                 ..RowsReport::default()

@@ -137,29 +137,43 @@ pub struct Sample {
     pub index_position: u64,
 }
 
-/// The entries of a `Summary.db`, each read when it is asked for: whoever asks for many holds the file in memory.
+/// Longest file that is read in one go, that of 15 million partitions. A longer one is read entry by entry.
+const HELD_LENGTH_MAX: u64 = 4 << 20;
+
+/// The entries of a `Summary.db`, in any order.
 ///
 /// Nothing vouches for this file. What a sample says is a hint, to be compared with the entry of `Index.db` it leads to.
 #[derive(Debug)]
 pub struct Samples<S> {
     source: S,
+    /// The whole file, unless it is too long for that.
+    held: Option<Vec<u8>>,
     count: u64,
     /// Of offsets and entries.
     size: u64,
 }
 
 impl<S: Source> Samples<S> {
-    /// Reads the number of entries.
+    /// Reads the file, or of a long one the number of entries.
     pub fn open(source: S) -> std::result::Result<Self, ReadError> {
-        let mut head = [0; HEAD_LENGTH as usize];
         let file_length = source.len();
         if file_length < HEAD_LENGTH {
             let error = Error::truncated(0, "head", HEAD_LENGTH, file_length);
             return Err(error.in_component(Component::Summary).into());
         }
-        source.read_at(0, &mut head)?;
-        let (count, size) = Self::sizes(&head, file_length).map_err(|error| error.in_component(Component::Summary))?;
-        Ok(Self { source, count, size })
+        let is_held = file_length <= HELD_LENGTH_MAX;
+        let wanted = if is_held { file_length } else { HEAD_LENGTH };
+        let mut start = vec![0; usize::try_from(wanted).unwrap_or_default()];
+        source.read_at(0, &mut start)?;
+        let (count, size) = Self::sizes(&start, file_length).map_err(|error| error.in_component(Component::Summary))?;
+        Ok(Self { source, held: is_held.then_some(start), count, size })
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        match &self.held {
+            Some(held) => held.as_slice().read_at(offset, buffer),
+            None => self.source.read_at(offset, buffer),
+        }
     }
 
     fn sizes(head: &[u8], file_length: u64) -> Result<(u64, u64)> {
@@ -186,7 +200,7 @@ impl<S: Source> Samples<S> {
         let is_last = number + 1 >= self.count;
         let mut offsets = [0; 8];
         let wanted = offsets.get_mut(..if is_last { 4 } else { 8 }).unwrap_or_default();
-        self.source.read_at(HEAD_LENGTH + number * 4, wanted)?;
+        self.read_at(HEAD_LENGTH + number * 4, wanted)?;
         let [start, next] = [0, 4].map(|at| {
             let bytes = offsets.get(at..).and_then(|offset| offset.first_chunk().copied());
             u64::from(u32::from_le_bytes(bytes.unwrap_or_default()))
@@ -201,7 +215,7 @@ impl<S: Source> Samples<S> {
             return Err(error.in_component(Component::Summary).into());
         };
         let mut key = vec![0; usize::try_from(length).unwrap_or_default()];
-        self.source.read_at(HEAD_LENGTH + start, &mut key)?;
+        self.read_at(HEAD_LENGTH + start, &mut key)?;
         let position = key.split_last_chunk().map_or(0, |(_, position)| u64::from_le_bytes(*position));
         key.truncate(key.len().saturating_sub(POSITION_LENGTH as usize));
         Ok(Sample { key, index_position: position })

@@ -46,8 +46,23 @@ impl ClusteringOrder {
     /// Order of two places in a partition, as `ClusteringComparator` has it. Null comes before every value, also in a
     /// column of descending order.
     pub fn compare(&self, a: Place<'_>, b: Place<'_>) -> Ordering {
-        let values = a.clustering.values().zip(b.clustering.values());
-        for (comparator, ((_, value_a), (_, value_b))) in self.0.iter().zip(values) {
+        let values = b.clustering.values().map(|(_, value)| value);
+        self.compare_with(a, values, b.clustering.len(), b.side())
+    }
+
+    /// Order of a place and a bound whose values are held one by one, as those in `Statistics.db`.
+    pub fn compare_to_bound(&self, place: Place<'_>, values: &[Option<Vec<u8>>], kind: BoundKind) -> Ordering {
+        self.compare_with(place, values.iter().map(Option::as_deref), values.len(), kind.side())
+    }
+
+    fn compare_with<'v>(
+        &self,
+        a: Place<'_>,
+        values: impl Iterator<Item = Option<&'v [u8]>>,
+        value_count: usize,
+        side: i8,
+    ) -> Ordering {
+        for (comparator, ((_, value_a), value_b)) in self.0.iter().zip(a.clustering.values().zip(values)) {
             let compared = match (value_a, value_b) {
                 (Some(value_a), Some(value_b)) => comparator.compare(value_a, value_b),
                 (value_a, value_b) => value_a.is_some().cmp(&value_b.is_some()),
@@ -56,11 +71,11 @@ impl ClusteringOrder {
                 return compared;
             }
         }
-        match a.clustering.len().cmp(&b.clustering.len()) {
-            Ordering::Equal => a.side().cmp(&b.side()),
+        match a.clustering.len().cmp(&value_count) {
+            Ordering::Equal => a.side().cmp(&side),
             // The longer one begins with the values of the shorter one.
             Ordering::Less => a.side().cmp(&0).then(Ordering::Less),
-            Ordering::Greater => 0.cmp(&b.side()).then(Ordering::Greater),
+            Ordering::Greater => 0.cmp(&side).then(Ordering::Greater),
         }
     }
 }

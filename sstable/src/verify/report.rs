@@ -126,7 +126,6 @@ impl Findings {
         self.key.extend_from_slice(key);
     }
 
-
     /// Adds one that concerns the partition that is looked at.
     #[cold]
     pub(crate) fn add_here(&mut self, finding: Finding) {

@@ -12,7 +12,7 @@ use super::Global;
 use crate::error::{Outcome, usage};
 use crate::inspect::SSTableFiles;
 
-pub use verify::verify;
+pub use verify::{Depth, verify};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -23,9 +23,18 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Check every byte of the SSTables against their checksums, and their components against each other
-    Verify(Paths),
+    Verify(Verify),
     /// Show what Statistics.db says
     Metadata(Paths),
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    /// Look at every partition and row, too: their order, the indexes, the filter, what Statistics.db claims
+    #[arg(long)]
+    extended: bool,
+    #[command(flatten)]
+    paths: Paths,
 }
 
 #[derive(Debug, Args)]
@@ -37,7 +46,9 @@ struct Paths {
 
 pub fn run(global: &Global, options: Options) -> anyhow::Result<Outcome> {
     match options.action {
-        Action::Verify(Paths { paths }) => verify(global, &find_all(&paths)?, "", &[]),
+        Action::Verify(Verify { extended, paths }) => {
+            verify(global, &find_all(&paths.paths)?, Depth::of(extended), "", &[])
+        }
         Action::Metadata(Paths { paths }) => metadata::run(global, &find_all(&paths)?),
     }
 }

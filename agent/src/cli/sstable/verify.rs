@@ -6,15 +6,40 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use helenus_sstable::component::Component;
+use helenus_sstable::cql::wire::hex;
 use helenus_sstable::verify::report::Severity;
 use serde::Serialize;
 
 use super::super::{Global, output};
 use crate::error::Outcome;
 use crate::inspect::reader::Buffers;
-use crate::inspect::{Nowhere, SSTableFiles, inspect};
+use crate::inspect::{Nowhere, RowsSeen, SSTableFiles, inspect, inspect_rows};
 use crate::manifest::model::Notice;
 use crate::time::Stopwatch;
+
+/// How closely SSTables are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// Every byte against its checksum, and the files against each other.
+    Checksum,
+    /// And every partition and row.
+    Rows,
+}
+
+impl Depth {
+    /// As `--extended` says.
+    pub fn of(extended: bool) -> Self {
+        if extended { Self::Rows } else { Self::Checksum }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Checksum => "checksum",
+            Self::Rows => "rows",
+        }
+    }
+}
 
 /// The verdict on one SSTable.
 #[derive(Debug, Serialize)]
@@ -27,12 +52,18 @@ struct Verdict {
     checked: bool,
     findings: Vec<Row>,
     findings_dropped: u64,
+    /// Only of the level `rows`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<RowsSeen>,
 }
 
 #[derive(Debug, Serialize)]
 struct Row {
     component: String,
     offset: Option<u64>,
+    /// Key of the partition, in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<String>,
     severity: &'static str,
     what: String,
     expected: String,
@@ -42,7 +73,7 @@ struct Row {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    level: &'static str,
+    level: Depth,
     sstables: usize,
     bytes: u64,
     damaged: usize,
@@ -54,7 +85,13 @@ struct Document<'a> {
 }
 
 /// Verifies SSTables on all cores and reports on them. `what` says what was looked at, `notices` what was met besides.
-pub fn verify(global: &Global, all: &[SSTableFiles], what: &str, notices: &[Notice]) -> anyhow::Result<Outcome> {
+pub fn verify(
+    global: &Global,
+    all: &[SSTableFiles],
+    depth: Depth,
+    what: &str,
+    notices: &[Notice],
+) -> anyhow::Result<Outcome> {
     let watch = Stopwatch::start();
     let buffers = Buffers::default();
     let bar = output::progress(global, "verify");
@@ -66,7 +103,7 @@ pub fn verify(global: &Global, all: &[SSTableFiles], what: &str, notices: &[Noti
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(files) = all.get(number) else { return Ok(verdicts) };
-            match verdict(files, &buffers) {
+            match verdict(files, depth, &buffers) {
                 Ok(verdict) => verdicts.push((number, verdict)),
                 // On a running node SSTables are compacted away under our eyes; what replaced them is proven next time.
                 Err(_) if !files.path(&Component::Data).exists() => {
@@ -91,7 +128,7 @@ pub fn verify(global: &Global, all: &[SSTableFiles], what: &str, notices: &[Noti
     let damaged = results.iter().filter(|verdict| verdict.damaged).count();
     let not_checked = results.iter().filter(|verdict| !verdict.checked).count();
     let document = Document {
-        level: "checksum",
+        level: depth,
         sstables: results.len(),
         bytes: results.iter().map(|verdict| verdict.bytes).sum(),
         damaged,
@@ -106,11 +143,15 @@ pub fn verify(global: &Global, all: &[SSTableFiles], what: &str, notices: &[Noti
     Ok(if needs_look { Outcome::Findings } else { Outcome::Done })
 }
 
-fn verdict(files: &SSTableFiles, buffers: &Buffers) -> anyhow::Result<Verdict> {
-    let inspection = inspect(files, buffers, &mut Nowhere)?;
+fn verdict(files: &SSTableFiles, depth: Depth, buffers: &Buffers) -> anyhow::Result<Verdict> {
+    let inspection = match depth {
+        Depth::Checksum => inspect(files, buffers, &mut Nowhere)?,
+        Depth::Rows => inspect_rows(files, buffers)?,
+    };
     let rows = inspection.findings.iter().map(|finding| Row {
         component: finding.component.to_string(),
         offset: finding.offset,
+        partition: finding.partition.as_deref().map(hex),
         severity: match finding.severity {
             Severity::Warning => "warning",
             Severity::Damage => "damage",
@@ -129,6 +170,7 @@ fn verdict(files: &SSTableFiles, buffers: &Buffers) -> anyhow::Result<Verdict> {
         checked: files.descriptor.version.is_parsable(),
         findings: rows.collect(),
         findings_dropped: inspection.findings_dropped,
+        rows: inspection.rows,
     })
 }
 
@@ -142,6 +184,9 @@ fn text(document: &Document<'_>, what: &str) -> String {
         if verdict.findings_dropped > 0 {
             let _ = writeln!(text, "  and {} more of {}", verdict.findings_dropped, verdict.sstable);
         }
+        for what in verdict.rows.iter().flat_map(|rows| &rows.not_checked) {
+            let _ = writeln!(text, "not checked: {}/{}: {what}", verdict.directory, verdict.sstable);
+        }
         if !verdict.checked {
             let _ = writeln!(text, "not checked (unknown version): {}/{}", verdict.directory, verdict.sstable);
         }
@@ -154,14 +199,25 @@ fn text(document: &Document<'_>, what: &str) -> String {
     }
     let _ = writeln!(
         text,
-        "{}{what}, {} read in {}: {} (level: checksum)",
+        "{}{what}, {}{} read in {}: {} (level: {})",
         output::count(document.sstables as u64, "SSTable"),
+        rows_seen(document),
         output::bytes(document.bytes),
         output::duration(document.seconds),
         match document.damaged {
             0 => "no damage".to_owned(),
             damaged => format!("{damaged} damaged"),
-        }
+        },
+        document.level.name(),
     );
     text
+}
+
+fn rows_seen(document: &Document<'_>) -> String {
+    if document.level == Depth::Checksum {
+        return String::new();
+    }
+    let seen = document.results.iter().filter_map(|verdict| verdict.rows.as_ref());
+    let (partitions, rows) = seen.fold((0, 0), |sum, rows| (sum.0 + rows.partitions, sum.1 + rows.rows));
+    format!("{}, {}, ", output::count(partitions, "partition"), output::count(rows, "row"))
 }

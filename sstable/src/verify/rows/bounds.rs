@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 use crate::component::Component;
 use crate::cql::order::{ClusteringOrder, Place};
-use crate::cql::row::{BoundKind, Clustering, DeletionTime, Expiration, SerializationHeader};
+use crate::cql::row::{BoundKind, DeletionTime, Expiration};
 use crate::statistics::Statistics;
-use crate::statistics::stats::Stats;
+use crate::statistics::stats::{self, Stats};
 use crate::verify::report::{Finding, Findings};
 use crate::version::Version;
 
@@ -30,13 +30,12 @@ pub(super) struct Bounds {
 
 #[derive(Debug)]
 struct Edge {
-    bound: BoundKind,
-    value_count: usize,
-    stored: Vec<u8>,
+    kind: BoundKind,
+    values: Vec<Option<Vec<u8>>>,
 }
 
 impl Bounds {
-    pub(super) fn new(version: Version, statistics: &Statistics, header: &SerializationHeader) -> Self {
+    pub(super) fn new(version: Version, statistics: &Statistics) -> Self {
         let Some(stats) = &statistics.stats else {
             return Self {
                 timestamps: (i64::MIN, i64::MAX),
@@ -54,7 +53,7 @@ impl Bounds {
                 stats.max_local_deletion_time.unwrap_or(i64::MAX),
             ),
             ttls: (stats.min_ttl, stats.max_ttl),
-            clusterings: clusterings(version, stats, header),
+            clusterings: clusterings(version, stats),
             may_have_partition_deletions: stats.has_partition_level_deletions.unwrap_or(true),
             columns: 0,
         }
@@ -101,9 +100,8 @@ impl Bounds {
 
     pub(super) fn clustering(&self, order: &ClusteringOrder, place: Place<'_>) -> Option<Broken> {
         let (start, end) = self.clusterings.as_ref()?;
-        let types = place.clustering.types();
-        let is_before = |a: Place<'_>, b: Place<'_>| order.compare(a, b) == Ordering::Less;
-        let is_outside = is_before(place, start.place(types)?) || is_before(end.place(types)?, place);
+        let compare = |edge: &Edge| order.compare_to_bound(place, &edge.values, edge.kind);
+        let is_outside = compare(start) == Ordering::Less || compare(end) == Ordering::Greater;
         is_outside.then(|| Broken {
             what: "clustering",
             expected: "within the clusterings that Statistics.db claims".to_owned(),
@@ -130,18 +128,21 @@ impl Bounds {
     }
 }
 
-impl Edge {
-    /// With the types of a place that has at least as many values.
-    fn place<'a>(&'a self, types: &'a [crate::cql::types::Type]) -> Option<Place<'a>> {
-        let types = types.get(..self.value_count)?;
-        Some(Place { clustering: Clustering::from_stored(types, &self.stored), bound: Some(self.bound) })
-    }
-}
-
 /// The claimed range of clusterings; `None` if there is none, or none to be trusted.
-fn clusterings(version: Version, stats: &Stats, header: &SerializationHeader) -> Option<(Edge, Edge)> {
-    let _ = (version, stats, header);
-    None
+fn clusterings(version: Version, stats: &Stats) -> Option<(Edge, Edge)> {
+    if let Some(covered) = &stats.covered_clustering {
+        let edge = |bound: &stats::Bound| {
+            Some(Edge { kind: BoundKind::from_ordinal(bound.kind)?, values: bound.values.clone() })
+        };
+        return Some((edge(&covered.start)?, edge(&covered.end)?));
+    }
+    let legacy = stats.legacy_clustering.as_ref().filter(|_| version.has_accurate_min_max())?;
+    let edge = |kind, values: &[Vec<u8>]| {
+        // Null is stored as an empty value here, so an empty one may be either.
+        let values = values.iter().take_while(|value| !value.is_empty()).cloned().map(Some).collect();
+        Edge { kind, values }
+    };
+    Some((edge(BoundKind::InclStart, &legacy.min), edge(BoundKind::InclEnd, &legacy.max)))
 }
 
 /// A claim of `Statistics.db` that the data breaks.

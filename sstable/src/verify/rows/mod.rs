@@ -128,7 +128,7 @@ pub fn verify(files: Files<'_>) -> io::Result<RowsReport> {
         partitioner: statistics.partitioner(),
         order: ClusteringOrder::of(&header.clustering),
         paths: PathOrders::of(&header),
-        bounds: Bounds::new(version, statistics, &header),
+        bounds: Bounds::new(version, statistics),
         filter,
         index: IndexWalk::new(&opened, summary, version, &mut findings)?,
         header,
