@@ -7,7 +7,6 @@
 mod base;
 pub mod clear;
 mod link;
-mod schema_cql;
 mod take;
 
 pub use base::Base;

@@ -13,11 +13,12 @@ use super::link::{Group, Linker, Links, keep_all};
 use super::{SNAPSHOTS, clear};
 use crate::fs;
 use crate::manifest::model::{DroppedTable, Notice, TableEntry};
-use crate::node::dropped::{self, SchemaIds};
+use crate::node::dropped;
 use crate::node::live::{self, LiveSSTable};
 use crate::node::tables::{self, notice, remark};
 use crate::node::{Node, Table};
 use crate::progress::Progress;
+use crate::schema::{self, Schema};
 use crate::selection::Selection;
 use crate::threads;
 
@@ -169,14 +170,14 @@ pub fn take(
     if let Some(tag) = request.keep {
         refuse_taken_tag(&selected, tag)?;
     }
-    let schema = SchemaIds::read(&scan.tables);
+    let schema = schema::known(&scan.tables);
     let has_failed = AtomicBool::new(false);
     let outcomes = threads::map(&selected, TABLES_AT_A_TIME, |table| {
         let mut traces = Traces::default();
         if has_failed.load(Ordering::Relaxed) {
             return (traces, None);
         }
-        let taken = take_table(request, table, &scan.tables, &schema, base, &mut traces);
+        let taken = take_table(request, table, schema.as_ref(), base, &mut traces);
         has_failed.fetch_or(taken.is_err(), Ordering::Relaxed);
         (traces, Some(taken))
     });
@@ -204,24 +205,19 @@ pub fn take(
 fn take_table(
     request: Request<'_>,
     table: &Table,
-    all: &[Table],
-    schema: &SchemaIds,
+    schema: Option<&Schema>,
     base: &(dyn Fn(&Table) -> anyhow::Result<Option<Base>> + Sync),
     traces: &mut Traces,
 ) -> anyhow::Result<Taken> {
     request.progress.check()?;
     if !request.include_dropped
-        && let Some(evidence) = schema.dropped(table)
+        && let Some(evidence) = schema.and_then(|schema| dropped::evidence(schema, table))
     {
         let places = live::open(&table.places, None)?;
         return Ok(Taken::Dropped(dropped_table(table, evidence, live::collect(&places)?.sstables.len())));
     }
-    let taken = TableRun { request, table, base: base(table)?, traces }.run()?;
-    let is_empty = taken.known.is_empty() && taken.fresh.is_empty();
-    match is_empty.then(|| dropped::leftover(table, all)).flatten() {
-        Some(evidence) if !request.include_dropped => Ok(Taken::Dropped(dropped_table(table, evidence, 0))),
-        _ => Ok(Taken::Table(Box::new(taken))),
-    }
+    let taken = TableRun { request, table, schema, base: base(table)?, traces }.run()?;
+    Ok(Taken::Table(Box::new(taken)))
 }
 
 fn dropped_table(table: &Table, evidence: String, sstables: usize) -> DroppedTable {
@@ -247,13 +243,14 @@ fn refuse_taken_tag(tables: &[&Table], tag: &str) -> anyhow::Result<()> {
 struct TableRun<'a, 't> {
     request: Request<'a>,
     table: &'a Table,
+    schema: Option<&'a Schema>,
     base: Option<Base>,
     traces: &'t mut Traces,
 }
 
 impl TableRun<'_, '_> {
     fn run(mut self) -> anyhow::Result<TableSnapshot> {
-        let mut linker = Linker::new(self.request, self.table);
+        let mut linker = Linker::new(self.request);
         let taken = self.take(&mut linker);
         self.traces.made = linker.made();
         taken
@@ -313,9 +310,17 @@ impl TableRun<'_, '_> {
         let base_count = base.as_ref().map(Base::count);
         taken.is_unchanged = taken.fresh.is_empty() && !moved && base_count == Some(taken.known.len());
         if let (Some(tag), false) = (self.request.keep, self.request.dry_run) {
-            linker.keep(tag, &groups, &mut taken.links)?;
+            let cql = self.schema.and_then(|schema| self.create_statements(schema));
+            linker.keep(tag, &groups, cql.as_deref(), &mut taken.links)?;
         }
         Ok(taken)
+    }
+
+    /// Cassandra writes none for the system's tables.
+    fn create_statements(&self, schema: &Schema) -> Option<String> {
+        let (keyspace, name) = (&self.table.keyspace, &self.table.directory.table);
+        let is_system = keyspace.starts_with("system");
+        (!is_system).then(|| schema::create_statements(schema, keyspace, name)).flatten()
     }
 
     fn meet_version(&mut self, group: &Group, sstable: &LiveSSTable) {
