@@ -22,13 +22,19 @@ pub(crate) struct Cursor<S> {
     buffer_at: u64,
     /// Of the next byte in the buffer.
     at: usize,
+    read_length: usize,
 }
 
 impl<S: Source> Cursor<S> {
     /// From `start` to `end`, which is cut to the length of the source.
     pub(crate) fn new(source: S, start: u64, end: u64) -> Self {
         let end = end.min(source.len());
-        Self { source, end, buffer: Vec::new(), buffer_at: start.min(end), at: 0 }
+        Self { source, end, buffer: Vec::new(), buffer_at: start.min(end), at: 0, read_length: READ_LENGTH }
+    }
+
+    /// Reads at least so many bytes at once.
+    pub(crate) fn with_read_length(self, read_length: usize) -> Self {
+        Self { read_length: read_length.max(READ_LENGTH), ..self }
     }
 
     /// Of the next byte.
@@ -82,7 +88,7 @@ impl<S: Source> Cursor<S> {
                             Error::corrupt(offset, what, format_args!("at most {length_max} bytes"), "more").into()
                         );
                     }
-                    if !self.fill(held.saturating_mul(2).clamp(READ_LENGTH, length_max.max(READ_LENGTH)))? {
+                    if !self.fill(held.saturating_mul(2).min(length_max))? {
                         return Err(error.into());
                     }
                 }
@@ -99,7 +105,7 @@ impl<S: Source> Cursor<S> {
         self.at = 0;
         let held = self.buffer.len();
         let left = usize::try_from(self.end - self.buffer_at).unwrap_or(usize::MAX);
-        let length = wanted.max(READ_LENGTH).min(left);
+        let length = wanted.max(self.read_length).min(left);
         if length <= held {
             return Ok(false);
         }

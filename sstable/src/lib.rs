@@ -18,6 +18,7 @@ pub mod digest;
 pub mod directory;
 pub mod error;
 pub mod filter;
+pub mod lookup;
 pub mod partitioner;
 pub mod sai;
 pub mod scan;

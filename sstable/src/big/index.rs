@@ -218,17 +218,47 @@ pub struct IndexEntry {
 #[derive(Debug)]
 pub struct Entries<S> {
     cursor: Cursor<S>,
+    peeked: Option<Option<IndexEntry>>,
 }
 
 impl<S: Source> Entries<S> {
     /// From `start`, where an entry must start, up to the end of the file.
     pub fn new(source: S, start: u64) -> Self {
-        Self::within(source, start..u64::MAX)
+        Self::with_read_length(source, start, 0)
     }
 
-    /// The entries that start in a part of the file.
-    pub fn within(source: S, part: Range<u64>) -> Self {
-        Self { cursor: Cursor::new(source, part.start, part.end) }
+    /// The same, with so many bytes or more read at once.
+    pub fn with_read_length(source: S, start: u64, read_length: usize) -> Self {
+        let end = source.len();
+        Self { cursor: Cursor::new(source, start, end).with_read_length(read_length), peeked: None }
+    }
+
+    /// The next entry, which stays the next.
+    pub fn peek(&mut self) -> Result<Option<&IndexEntry>, ReadError> {
+        let peeked = match self.peeked.take() {
+            Some(peeked) => peeked,
+            None => self.read()?,
+        };
+        Ok(self.peeked.insert(peeked).as_ref())
+    }
+
+    fn read(&mut self) -> Result<Option<IndexEntry>, ReadError> {
+        if self.cursor.is_at_end() {
+            return Ok(None);
+        }
+        let offset = self.cursor.position();
+        let (key, position, size) = self.cursor.decode(HEAD_LENGTH_MAX, |reader| {
+            let Head { key, position, row_index_size } = Head::read_from(reader)?;
+            Ok((key.to_vec(), position, row_index_size))
+        })?;
+        let start = self.cursor.position();
+        let left = self.cursor.end().saturating_sub(start);
+        if size > left {
+            let expected = format_args!("at most {left}, what is left");
+            return Err(Error::corrupt(offset, "size of the row index", expected, size).into());
+        }
+        self.cursor.seek(start + size);
+        Ok(Some(IndexEntry { offset, key, position, row_index: start..start + size }))
     }
 }
 
@@ -236,28 +266,14 @@ impl<S: Source> Iterator for Entries<S> {
     type Item = Result<IndexEntry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.cursor.is_at_end() {
-            return None;
-        }
-        let offset = self.cursor.position();
-        let head = self.cursor.decode(HEAD_LENGTH_MAX, |reader| {
-            let Head { key, position, row_index_size } = Head::read_from(reader)?;
-            Ok((key.to_vec(), position, row_index_size))
-        });
-        let entry = head.and_then(|(key, position, size)| {
-            let start = self.cursor.position();
-            let left = self.cursor.end().saturating_sub(start);
-            if size > left {
-                let expected = format_args!("at most {left}, what is left");
-                return Err(Error::corrupt(offset, "size of the row index", expected, size).into());
-            }
-            self.cursor.seek(start + size);
-            Ok(IndexEntry { offset, key, position, row_index: start..start + size })
-        });
+        let entry = match self.peeked.take() {
+            Some(peeked) => Ok(peeked),
+            None => self.read(),
+        };
         if entry.is_err() {
             self.cursor.seek(u64::MAX);
         }
-        Some(entry.map_err(|error| error.in_component(Component::Index)))
+        entry.map_err(|error| error.in_component(Component::Index)).transpose()
     }
 }
 

@@ -2,4 +2,5 @@
 
 pub mod byte_comparable;
 pub mod partitions;
+pub mod rows;
 pub mod trie;
