@@ -17,6 +17,7 @@ pub mod pack;
 pub mod pool;
 pub mod progress;
 pub mod restore;
+pub mod schema;
 pub mod selection;
 pub mod snapshot;
 pub mod sstable;

@@ -152,6 +152,10 @@ impl CompressionInfo {
 
     /// Decompresses the stored bytes of a chunk, without its checksum, into all of `out`.
     pub fn decompress_into(&self, stored: &[u8], out: &mut [u8]) -> Result<()> {
+        // The chunk beyond the data. Deflate stores no byte for it, which is no zlib stream.
+        if out.is_empty() {
+            return Ok(());
+        }
         if stored.len() as u64 >= u64::from(self.max_compressed_length) {
             let Some(raw) = stored.get(..out.len()) else {
                 return Err(Error::truncated(0, "chunk stored as it is", out.len() as u64, stored.len() as u64));
@@ -460,6 +464,8 @@ mod tests {
         info.decompress(1, &empty, &mut out).unwrap();
         assert_eq!(out, []);
         assert_eq!(crate::checksum::crc32(&empty), 0xc622_f71d);
+        let deflate = CompressionInfo { compressor: "DeflateCompressor".into(), ..example() };
+        deflate.decompress(1, &[], &mut out).unwrap();
 
         let cut = CompressionInfo { max_compressed_length: 100, ..example() };
         assert!(cut.decompress(0, &raw[..150], &mut out).is_err());

@@ -128,21 +128,24 @@ mod tests {
     const ALL: [Compressor; 5] =
         [Compressor::Lz4, Compressor::Snappy, Compressor::Deflate, Compressor::Zstd, Compressor::Noop];
 
-    fn compress(compressor: Compressor, bytes: &[u8]) -> Vec<u8> {
-        match compressor {
-            Compressor::Lz4 => lz4_flex::block::compress_prepend_size(bytes),
-            Compressor::Snappy => snap::raw::Encoder::new().compress_vec(bytes).unwrap(),
-            Compressor::Deflate => {
-                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-                encoder.write_all(bytes).unwrap();
-                encoder.finish().unwrap()
+    impl Compressor {
+        /// As Cassandra does.
+        pub(crate) fn compress(self, bytes: &[u8]) -> Vec<u8> {
+            match self {
+                Self::Lz4 => lz4_flex::block::compress_prepend_size(bytes),
+                Self::Snappy => snap::raw::Encoder::new().compress_vec(bytes).unwrap(),
+                Self::Deflate => {
+                    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+                    encoder.write_all(bytes).unwrap();
+                    encoder.finish().unwrap()
+                }
+                Self::Zstd => {
+                    let mut encoder = zstd::bulk::Compressor::new(3).unwrap();
+                    encoder.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
+                    encoder.compress(bytes).unwrap()
+                }
+                Self::Noop => bytes.to_vec(),
             }
-            Compressor::Zstd => {
-                let mut encoder = zstd::bulk::Compressor::new(3).unwrap();
-                encoder.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
-                encoder.compress(bytes).unwrap()
-            }
-            Compressor::Noop => bytes.to_vec(),
         }
     }
 
@@ -161,7 +164,7 @@ mod tests {
     fn round_trips() {
         for compressor in ALL {
             for contents in [&b""[..], b"a", b"hello hello hello hello", &[7; 65536]] {
-                let stored = compress(compressor, contents);
+                let stored = compressor.compress(contents);
                 let mut out = vec![0; contents.len()];
                 compressor.decompress(&stored, &mut out).unwrap_or_else(|error| panic!("{compressor}: {error}"));
                 assert_eq!(out, contents, "{compressor}");
@@ -180,7 +183,7 @@ mod tests {
     fn cut_and_flipped_chunks_do_no_harm() {
         let contents = b"hello hello hello hello, and something else".as_slice();
         for compressor in ALL {
-            let stored = compress(compressor, contents);
+            let stored = compressor.compress(contents);
             let mut out = vec![0; contents.len()];
             for length in 0..stored.len() {
                 let got = compressor.decompress(&stored[..length], &mut out);

@@ -280,9 +280,7 @@ fn kept_snapshot(story: &Story, node: &Node) -> anyhow::Result<()> {
     ];
     story.agent.expect(0, &kept)?;
     let listed = node.nodetool(&["listsnapshots"])?;
-    let (mut ours, theirs) = (tables_listed(&listed, "ours"), tables_listed(&listed, "theirs"));
-    // The row of a dropped table stays in older SSTables of the schema: in doubt a table exists.
-    ours.remove("shop.dropped");
+    let (ours, theirs) = (tables_listed(&listed, "ours"), tables_listed(&listed, "theirs"));
     if ours != theirs {
         bail!(
             "tables only in ours: {:?}, only in theirs: {:?}",
@@ -290,19 +288,12 @@ fn kept_snapshot(story: &Story, node: &Node) -> anyhow::Result<()> {
             theirs.difference(&ours).collect::<Vec<_>>()
         );
     }
-    let (mut ours, mut theirs) = (snapshot_files(node, "ours", true), snapshot_files(node, "theirs", true));
+    let (mut ours, theirs) = (snapshot_files(node, "ours", true), snapshot_files(node, "theirs", true));
     ours.retain(|path| {
         let text = path.to_string_lossy();
         // 5.0 writes the second for a table without clustering columns and then forgets that it did.
         let is_forgotten = text.ends_with("+PartitionToSize.db") && !theirs.contains(path);
-        !text.contains("shop/dropped-") && !is_forgotten
-    });
-    // Without an SSTable nothing in the files tells the columns.
-    let with_data: BTreeSet<_> =
-        theirs.iter().filter(|path| path.to_string_lossy().contains("Data.db")).cloned().collect();
-    theirs.retain(|path| {
-        let table: PathBuf = path.iter().take(2).collect();
-        !path.ends_with("schema.cql") || with_data.iter().any(|data| data.iter().skip(1).take(2).eq(table.iter()))
+        !is_forgotten
     });
     if ours != theirs {
         bail!(
@@ -310,6 +301,23 @@ fn kept_snapshot(story: &Story, node: &Node) -> anyhow::Result<()> {
             ours.difference(&theirs).collect::<Vec<_>>(),
             theirs.difference(&ours).collect::<Vec<_>>()
         );
+    }
+    for path in theirs.iter().filter(|path| path.ends_with("schema.cql")) {
+        let statements = |tag: &str| -> anyhow::Result<BTreeSet<String>> {
+            let mut found = BTreeSet::new();
+            for data_directory in node.data_dirs() {
+                let table: PathBuf = path.iter().take(2).collect();
+                if let Ok(cql) =
+                    std::fs::read_to_string(data_directory.join(table).join("snapshots").join(tag).join("schema.cql"))
+                {
+                    found.extend(cql.split_inclusive(";\n").map(str::to_owned));
+                }
+            }
+            Ok(found)
+        };
+        // In a set: Cassandra lists types and indexes in the order of a hash map.
+        let (ours, theirs) = (statements("ours")?, statements("theirs")?);
+        ensure!(ours == theirs, "{}: ours\n{ours:#?}\ntheirs\n{theirs:#?}", path.display());
     }
     story.agent.expect(2, &kept).or_else(|_| story.agent.expect(1, &kept)).context("a tag that is taken")?;
     node.nodetool(&["clearsnapshot", "-t", "ours"])?;

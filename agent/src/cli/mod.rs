@@ -10,6 +10,7 @@ mod list;
 mod output;
 mod repository;
 mod restore;
+mod several;
 mod show;
 mod sstable;
 mod verify;

@@ -18,8 +18,8 @@ use super::rules::{self, Onto, is_system};
 use crate::catalog::Catalog;
 use crate::manifest::model::{Amount, Part, TableEntry, is_index_directory};
 use crate::node;
-use crate::node::dropped::SchemaIds;
 use crate::node::tables::{self, Table};
+use crate::schema::{self, Schema};
 use crate::selection::Selection;
 
 /// A restore of selected tables into a node that is stopped.
@@ -59,7 +59,7 @@ pub struct Target {
     /// Its host id, if its files name one.
     pub host_id: Option<Uuid>,
     tables: Vec<Table>,
-    schema: SchemaIds,
+    schema: Option<Schema>,
 }
 
 impl Target {
@@ -67,7 +67,7 @@ impl Target {
     pub fn look(data_directories: Vec<PathBuf>) -> anyhow::Result<Self> {
         let host_id = node::identity::host_id(&data_directories).ok().map(|(host_id, _)| host_id);
         let tables = tables::scan(&data_directories)?.tables;
-        let schema = SchemaIds::read(&tables);
+        let schema = schema::known(&tables);
         Ok(Self { data_directories, host_id, tables, schema })
     }
 
@@ -151,7 +151,7 @@ impl NodePlan {
         }
         let is_renamed = renamed.is_some();
         let (keyspace, table) = renamed.unwrap_or_else(|| (entry.keyspace.clone(), entry.table.clone()));
-        let found = resolve::directory(&target.tables, &target.schema, &keyspace, &table, &entry.directory)?;
+        let found = resolve::directory(&target.tables, target.schema.as_ref(), &keyspace, &table, &entry.directory)?;
         match found {
             Some(directory) => Ok((keyspace, directory)),
             None if is_renamed => bail!(

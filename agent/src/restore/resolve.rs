@@ -3,14 +3,15 @@
 
 use anyhow::bail;
 
-use crate::node::dropped::SchemaIds;
+use crate::node::dropped;
 use crate::node::tables::Table;
+use crate::schema::Schema;
 
 /// The directory of `keyspace.table` on the node, or `None` if it has no such table. `preferred` is the one that the
 /// backup names.
 pub fn directory(
     tables: &[Table],
-    schema: &SchemaIds,
+    schema: Option<&Schema>,
     keyspace: &str,
     table: &str,
     preferred: &str,
@@ -18,7 +19,7 @@ pub fn directory(
     let namesakes: Vec<&Table> = tables
         .iter()
         .filter(|found| found.keyspace == keyspace && found.directory.table == table)
-        .filter(|found| schema.dropped(found).is_none())
+        .filter(|found| schema.is_none_or(|schema| dropped::evidence(schema, found).is_none()))
         .collect();
     let created = |table: &Table| Some(uuid::Uuid::from_bytes(table.directory.id?.0).get_timestamp()?.to_unix());
     match namesakes.as_slice() {
@@ -60,7 +61,7 @@ mod tests {
             places: Vec::new(),
         };
         let tables: Vec<Table> = directories.iter().map(table).collect();
-        let found = directory(&tables, &SchemaIds::read(&[]), "shop", "orders", preferred);
+        let found = directory(&tables, None, "shop", "orders", preferred);
         match (found, expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found.as_deref(), expected),
             (Err(error), Err(word)) => assert!(error.to_string().contains(word), "{error}"),

@@ -8,12 +8,9 @@ use helenus_sstable::component::Component;
 use helenus_sstable::descriptor::Descriptor;
 use nix::errno::Errno;
 
-use super::schema_cql::Columns;
 use super::{Request, SNAPSHOTS};
 use crate::fs::{self, Dir};
-use crate::inspect::reader::{Buffers, Reader};
 use crate::manifest::model::Notice;
-use crate::node::Table;
 use crate::node::live::{LiveSSTable, OpenPlace};
 use crate::node::tables::remark;
 use crate::threads;
@@ -34,6 +31,18 @@ pub struct Links {
     pub is_transient: bool,
 }
 
+impl Links {
+    /// Removes the links to one SSTable.
+    pub fn release(&self, descriptor: Descriptor) -> fs::Result<()> {
+        match Dir::open(&self.path) {
+            Ok(dir) => unlink_sstable(&dir, descriptor),
+            // Somebody has cleared them all.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The SSTables of one directory of a table: the table's own, or those of an index.
 pub(super) struct Group {
     pub index: Option<String>,
@@ -44,7 +53,6 @@ pub(super) struct Group {
 /// Makes the links of one table.
 pub(super) struct Linker<'a> {
     request: Request<'a>,
-    table: &'a Table,
     /// Directory of links by place of the table and index.
     dirs: BTreeMap<(PathBuf, Option<String>), Dir>,
     /// SSTables that are linked, to be compared with what counts in the end, and how many links each has.
@@ -53,8 +61,8 @@ pub(super) struct Linker<'a> {
 }
 
 impl<'a> Linker<'a> {
-    pub fn new(request: Request<'a>, table: &'a Table) -> Self {
-        Self { request, table, dirs: BTreeMap::new(), held: BTreeMap::new(), copies: false }
+    pub fn new(request: Request<'a>) -> Self {
+        Self { request, dirs: BTreeMap::new(), held: BTreeMap::new(), copies: false }
     }
 
     /// Links what is wanted; false if something of it vanished meanwhile, so that the caller has to look again.
@@ -205,8 +213,15 @@ impl<'a> Linker<'a> {
         tables.into_iter().map(|table| table.join(SNAPSHOTS).join(self.request.transient)).collect()
     }
 
-    /// Makes the links a complete snapshot: Cassandra's own two files. [`keep_all`] gives it its tag.
-    pub fn keep(&mut self, tag: &str, groups: &[Group], links: &mut [Links]) -> anyhow::Result<()> {
+    /// Makes the links a complete snapshot: Cassandra's own two files, the second if the schema is known. [`keep_all`]
+    /// gives it its tag.
+    pub fn keep(
+        &mut self,
+        tag: &str,
+        groups: &[Group],
+        schema_cql: Option<&str>,
+        links: &mut [Links],
+    ) -> anyhow::Result<()> {
         let Some(home) = groups[0].places.first().map(|place| place.dir.path().to_owned()) else { return Ok(()) };
         // An empty table has a snapshot, too.
         let key = (home.clone(), None);
@@ -215,21 +230,10 @@ impl<'a> Linker<'a> {
             self.dirs.insert(key.clone(), dir);
         }
         let mut files = Vec::new();
-        let mut columns = Columns::default();
-        let buffers = Buffers::default();
         for group in groups {
             for sstable in &group.live {
                 let name = sstable.descriptor.file_name(&Component::Data);
                 files.push(group.index.as_ref().map_or(name.clone(), |index| format!("{index}/{name}")));
-                if group.index.is_none() && !self.table.keyspace.starts_with("system") {
-                    let path = group.places[sstable.place].dir.path();
-                    let path = path.join(sstable.descriptor.file_name(&Component::Statistics));
-                    let bytes = Reader::open(&path, &buffers).and_then(Reader::read_whole).ok();
-                    let version = sstable.descriptor.version;
-                    let statistics =
-                        bytes.and_then(|b| helenus_sstable::statistics::Statistics::parse(&b, version).ok());
-                    statistics.iter().for_each(|statistics| columns.add(statistics));
-                }
             }
         }
         let manifest = serde_json::json!({
@@ -239,7 +243,7 @@ impl<'a> Linker<'a> {
             "ephemeral": false,
         });
         self.dirs[&key].write_child("manifest.json", serde_json::to_string(&manifest)?.as_bytes())?;
-        if let Some(cql) = columns.to_cql(self.table) {
+        if let Some(cql) = schema_cql {
             self.dirs[&key].write_child("schema.cql", cql.as_bytes())?;
         }
         for links in links {

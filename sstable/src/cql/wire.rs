@@ -25,26 +25,31 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// `base_offset` is the place of `bytes[0]` in the file.
+    #[inline]
     pub fn new(bytes: &'a [u8], base_offset: u64) -> Self {
         Self { rest: bytes, offset: base_offset }
     }
 
     /// Offset in the file of the next byte.
+    #[inline]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// Bytes that are left.
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
 
     /// True once every byte has been read.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// What is left, without taking it.
+    #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -55,6 +60,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `count` bytes.
+    #[inline]
     pub fn bytes(&mut self, count: usize, what: &'static str) -> Result<&'a [u8]> {
         let Some((taken, rest)) = self.rest.split_at_checked(count) else {
             return Err(Error::truncated(self.offset, what, count as u64, self.rest.len() as u64));
@@ -64,6 +70,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N]> {
         let Some((taken, rest)) = self.rest.split_first_chunk::<N>() else {
             return Err(Error::truncated(self.offset, what, N as u64, self.rest.len() as u64));
@@ -74,6 +81,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self, what: &'static str) -> Result<u8> {
         Ok(u8::from_be_bytes(self.array(what)?))
     }
@@ -89,16 +97,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Two bytes.
+    #[inline]
     pub fn u16(&mut self, what: &'static str) -> Result<u16> {
         Ok(u16::from_be_bytes(self.array(what)?))
     }
 
     /// Four bytes, unsigned.
+    #[inline]
     pub fn u32(&mut self, what: &'static str) -> Result<u32> {
         Ok(u32::from_be_bytes(self.array(what)?))
     }
 
     /// Four bytes, two's complement.
+    #[inline]
     pub fn i32(&mut self, what: &'static str) -> Result<i32> {
         Ok(i32::from_be_bytes(self.array(what)?))
     }
@@ -109,6 +120,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Eight bytes, two's complement.
+    #[inline]
     pub fn i64(&mut self, what: &'static str) -> Result<i64> {
         Ok(i64::from_be_bytes(self.array(what)?))
     }

@@ -224,3 +224,7 @@ fn need_more<S: Source>(stream: &mut Stream<S>, what: &'static str, error: Error
 fn in_data(error: Error) -> ReadError {
     ReadError::Format(error.in_component(Component::Data))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics is a test that fails")]
+mod tests;

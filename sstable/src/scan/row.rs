@@ -1,6 +1,6 @@
 //! A row while its cells are read.
 
-use super::{DECODED_LENGTH_MAX, Scan, State, VALUE_LENGTH_MAX, in_data, need_more};
+use super::{Scan, State, VALUE_LENGTH_MAX, in_data, need_more};
 use crate::cql::row::{Cell, Clustering, Liveness, Part, RowDeletion, Value, ValueLimits};
 use crate::cql::wire::Reader;
 use crate::error::{Error, Kind};
@@ -178,7 +178,7 @@ impl<S: Source> Scan<S> {
             match cells.next_within(&mut reader, &row.head, header, limits) {
                 Err(error) if error.kind == Kind::Truncated => {
                     let held = stream.rest().len();
-                    if held as u64 >= row.end - stream.position() || held >= DECODED_LENGTH_MAX {
+                    if held as u64 >= row.end - stream.position() {
                         return Ok(());
                     }
                     need_more(stream, "cell", error)?;

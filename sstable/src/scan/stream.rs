@@ -96,6 +96,11 @@ impl<S: Source> Stream<S> {
         self.length
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity() + self.ahead.bytes.capacity()
+    }
+
     /// Of the next unread byte.
     pub(super) fn position(&self) -> u64 {
         self.position

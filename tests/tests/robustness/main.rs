@@ -11,3 +11,4 @@ mod hostile;
 mod in_place;
 mod no_space;
 mod node;
+mod several;

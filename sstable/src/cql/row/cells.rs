@@ -116,7 +116,7 @@ impl Cells {
 
     /// The same for a row whose end may lie beyond the reader's: then [`crate::Kind::Truncated`] means to come again
     /// with more bytes. The bytes of a [`Value::Long`] are left in the reader.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_within<'a>(
         &mut self,
         reader: &mut Reader<'a>,
@@ -167,6 +167,7 @@ impl Cells {
     }
 }
 
+#[inline]
 fn read_cell<'a>(
     reader: &mut Reader<'a>,
     (column_index, column): (usize, &'a Column),
@@ -227,6 +228,7 @@ fn read_cell<'a>(
     Ok(Cell { column, column_index, timestamp, lifetime, path, value })
 }
 
+#[inline]
 fn check_within_row(reader: &Reader<'_>, length: u64, limits: ValueLimits, what: &'static str) -> Result<()> {
     let length_max = limits.row_end.saturating_sub(reader.offset());
     if length <= length_max {

@@ -26,6 +26,7 @@ impl<'a> Clustering<'a> {
     pub const EMPTY: Self = Self { types: &[], stored: &[] };
 
     /// Steps over the values of as many columns as there are types, and so proves that they are there.
+    #[inline]
     pub fn read<'r: 'a>(reader: &mut Reader<'r>, types: &'a [Type]) -> Result<Self> {
         let before = reader.rest();
         if types.is_empty() {
@@ -57,11 +58,13 @@ impl<'a> Clustering<'a> {
     }
 
     /// What was read before and copied: `stored` is what [`Self::stored`] gave, for the same types.
+    #[inline]
     pub fn from_stored(types: &'a [Type], stored: &'a [u8]) -> Self {
         Self { types, stored }
     }
 
     /// The bytes that the values take in the file, for who keeps them.
+    #[inline]
     pub fn stored(&self) -> &'a [u8] {
         self.stored
     }
@@ -82,6 +85,7 @@ impl<'a> Clustering<'a> {
     }
 
     /// Each value with its type; `None` is null, which is not the same as empty.
+    #[inline]
     pub fn values(&self) -> ClusteringValues<'a> {
         ClusteringValues { types: self.types, at: 0, header: 0, reader: Reader::new(self.stored, 0) }
     }
@@ -99,6 +103,7 @@ pub struct ClusteringValues<'a> {
 impl<'a> Iterator for ClusteringValues<'a> {
     type Item = (&'a Type, Option<&'a [u8]>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let value_type = self.types.get(self.at)?;
         // `Clustering::read` has been through all of it: nothing here fails.

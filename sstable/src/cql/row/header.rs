@@ -67,20 +67,24 @@ impl SerializationHeader {
     }
 
     /// The columns that a row of this kind may have.
+    #[inline]
     pub fn columns(&self, is_static: bool) -> &[Column] {
         if is_static { &self.static_columns } else { &self.regular_columns }
     }
 
     // Cassandra's own arithmetic: 64 bits that wrap for timestamps, 32 for the others.
 
+    #[inline]
     pub(super) fn timestamp(&self, delta: u64) -> i64 {
         self.min_timestamp.wrapping_add(delta.cast_signed())
     }
 
+    #[inline]
     pub(super) fn ttl(&self, delta: u64) -> i32 {
         self.min_ttl.wrapping_add(delta as i32)
     }
 
+    #[inline]
     pub(super) fn local_deletion_time(&self, delta: u64) -> i64 {
         let time = self.min_local_deletion_time.wrapping_add(delta as i32);
         if self.has_unsigned_deletion_times { i64::from(time.cast_unsigned()) } else { i64::from(time) }

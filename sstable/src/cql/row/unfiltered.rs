@@ -24,6 +24,7 @@ pub struct Flags {
 
 impl Flags {
     /// Refuses combinations that Cassandra never writes.
+    #[inline]
     pub fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let at = reader.offset();
         let basic = reader.u8("flags")?;
@@ -49,20 +50,24 @@ impl Flags {
     }
 
     /// The partition ends here; no more is stored of it.
+    #[inline]
     pub fn is_end(self) -> bool {
         self.basic == END_OF_PARTITION
     }
 
     /// A range tombstone marker follows.
+    #[inline]
     pub fn is_marker(self) -> bool {
         self.basic == IS_MARKER
     }
 
     /// A static row follows, which has no clustering.
+    #[inline]
     pub fn is_static(self) -> bool {
         self.extended & IS_STATIC != 0
     }
 
+    #[inline]
     fn has(self, flag: u8) -> bool {
         self.basic & flag != 0
     }
@@ -118,6 +123,7 @@ pub struct RowHead {
 impl RowHead {
     /// Reads what stands between the clustering (in an SSTable: the sizes) and the first cell, into a head that may
     /// have been used before.
+    #[inline]
     pub fn read(&mut self, reader: &mut Reader<'_>, flags: Flags, header: &SerializationHeader) -> Result<()> {
         self.is_static = flags.is_static();
         self.liveness = None;
@@ -146,6 +152,7 @@ impl RowHead {
     }
 
     /// True if the row has nothing in that column, by its index in the header.
+    #[inline]
     pub fn is_missing(&self, column: usize) -> bool {
         self.missing.get(column / 64).is_some_and(|word| (word >> (column % 64)) & 1 == 1)
     }
