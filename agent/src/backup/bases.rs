@@ -1,4 +1,4 @@
-//! Earlier backups of the node, of which each table's part is built upon.
+//! Earlier backups of the node in one repository, of which each table's part is built upon.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -86,15 +86,15 @@ impl Bases {
     }
 
     /// The table's part in the newest backup that has the table, within the epoch of the newest.
-    pub async fn of(&self, table: &Table) -> anyhow::Result<Option<Base>> {
+    pub async fn of(&self, table: &Table) -> anyhow::Result<Base> {
         let directory = table.directory_name();
-        let Some((entry, backup)) = self.entry_of(table, &directory).await? else { return Ok(None) };
-        let Some(hash) = &entry.part else { return Ok(None) };
+        let Some((entry, backup)) = self.entry_of(table, &directory).await? else { return Ok(Base::default()) };
+        let Some(hash) = &entry.part else { return Ok(Base::default()) };
         let is_large = entry.amount.sstables > LARGE_PART_SSTABLES;
         let _turn = if is_large { Some(self.large_parts.acquire().await?) } else { None };
         let part = Catalog::of(self.store.as_ref()).part(&self.node, &table.keyspace, &directory, hash).await;
         let part = self.unless_damaged(&format!("the part of {table} in backup {backup}"), part)?;
-        Ok(part.map(|part| Base::new(entry, part)))
+        Ok(part.map(|part| Base::new(entry, part)).unwrap_or_default())
     }
 
     async fn entry_of(&self, table: &Table, directory: &str) -> anyhow::Result<Option<(TableEntry, BackupId)>> {

@@ -29,6 +29,7 @@ struct Document {
     compress: String,
     parallel: usize,
     min_free: String,
+    lock_wait_seconds: u64,
     selection: String,
     repositories: BTreeMap<String, String>,
 }
@@ -42,6 +43,7 @@ pub fn run(global: &Global, options: &Options) -> anyhow::Result<Outcome> {
         compress: format!("{:?}", config.compress).to_lowercase(),
         parallel: config.parallel,
         min_free: config.min_free.to_string(),
+        lock_wait_seconds: config.lock_wait.as_secs(),
         selection: config.selection.to_string(),
         repositories: config.repositories.into_iter().map(|(name, place)| (name, place.to_string())).collect(),
     };
@@ -52,12 +54,13 @@ pub fn run(global: &Global, options: &Options) -> anyhow::Result<Outcome> {
 fn text(document: &Document) -> String {
     let none = format!("none ({DEFAULT_PATH} does not exist): defaults are in force");
     let mut text = format!(
-        "file        {}\nstate_dir   {}\ncompress    {}\nparallel    {}\nmin_free    {}\nselection   {}\n",
+        "file        {}\nstate_dir   {}\ncompress    {}\nparallel    {}\nmin_free    {}\nlock_wait   {} s\nselection   {}\n",
         document.file.as_ref().unwrap_or(&none),
         document.state_dir,
         document.compress,
         document.parallel,
         document.min_free,
+        document.lock_wait_seconds,
         document.selection
     );
     for (name, url) in &document.repositories {

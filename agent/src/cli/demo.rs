@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
@@ -229,9 +230,11 @@ impl Demo<'_> {
             compress: Compress::Auto,
             parallel: 8,
             min_free: MinFree::Bytes(0),
+            lock_wait: Duration::ZERO,
             state_dir: dir.join("state"),
         };
-        job.run(store.clone(), |_, _| {}).await
+        let manifests = job.run(vec![store.clone()], |_, _| {}).await?;
+        manifests.into_iter().next().context("one repository, one outcome")?
     }
 
     /// Flips a byte in the middle of the largest Data.db.

@@ -30,7 +30,7 @@ pub struct Options {
     /// Repository: a name from the configuration, a path, or a URL
     #[arg(long, value_name = "NAME-OR-URL", requires = "backup")]
     repository: Option<String>,
-    /// How far to go with a backup: every object is there, has its size, has its bytes
+    /// How far to go with a backup: every object is there, has its size, has its bytes, has rows that make sense
     #[arg(long, value_enum, default_value = "checksum")]
     level: Level,
     /// Look at every partition and row, too: their order, the indexes, the filter, what Statistics.db claims
@@ -68,6 +68,7 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
             sstable::verify(global, &files, depth, &format!(" of {what}"), &notices)
         });
     };
+    let level = if extended { Level::Rows } else { level };
     let store = store::open(&config.repository(&repository)?).await?;
     Repository::open(store.as_ref()).await?;
     let catalog = Catalog::of(store.as_ref());
@@ -167,12 +168,21 @@ fn text(document: &Document) -> String {
     for problem in &proof.problems {
         let _ = writeln!(text, "damage: {} {}: {} ({})", problem.table, problem.file, problem.problem, problem.object);
     }
+    for note in &proof.notes {
+        let _ = writeln!(text, "note: {} {}: {}", note.table, note.file, note.problem);
+    }
     let level = serde_json::to_value(document.level).ok().and_then(|level| Some(level.as_str()?.to_owned()));
     let _ = writeln!(
         text,
-        "backup {backup_id}: {}, {}, {} in {}: {} (level: {})",
+        "backup {backup_id}: {}, {}{}, {} in {}: {} (level: {})",
         output::count(proof.amount.sstables, "SSTable"),
         output::count(proof.amount.files, "file"),
+        match (proof.partitions, proof.rows) {
+            (Some(partitions), Some(rows)) => {
+                format!(", {}, {}", output::count(partitions, "partition"), output::count(rows, "row"))
+            }
+            _ => String::new(),
+        },
         output::bytes(proof.amount.bytes),
         output::duration(document.seconds),
         match proof.problems.len() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -16,6 +17,9 @@ pub const DEFAULT_PATH: &str = "/etc/helenus/helenus.toml";
 /// SSTables under way at a time. Small ones wait for the disk or the network to confirm them, and waiting costs nothing;
 /// memory is bounded by bytes, not by this number.
 const DEFAULT_PARALLEL: usize = 8;
+
+/// Who waits a week for another run has forgotten it.
+const LOCK_WAIT_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
 /// The checked configuration.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Config {
     pub parallel: usize,
     /// Free space to leave on Cassandra's disks.
     pub min_free: MinFree,
+    /// How long a backup waits for another run on the node to end.
+    pub lock_wait: Duration,
     /// Default selection of backups.
     pub selection: SelectionText,
     /// Named repositories.
@@ -109,6 +115,28 @@ impl std::str::FromStr for MinFree {
     }
 }
 
+/// As `backup.lock_wait` is written: `30 s`, `10 min`, `2 h`.
+struct LockWait(Duration);
+
+impl std::str::FromStr for LockWait {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let unit = match text[digits..].trim() {
+            "s" => Some(1),
+            "min" => Some(60),
+            "h" => Some(60 * 60),
+            _ => None,
+        };
+        let seconds = text[..digits].parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+        let seconds = seconds.filter(|seconds| *seconds <= LOCK_WAIT_SECONDS_MAX);
+        seconds.map(Duration::from_secs).map(Self).ok_or_else(|| {
+            format!("`{text}` is no time to wait (for example `30 s`, `10 min` or `2 h`, and no more than a week)")
+        })
+    }
+}
+
 /// `10 GiB` in bytes.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -161,6 +189,7 @@ impl Config {
             compress: parse("backup.compress", backup.compress.as_deref().unwrap_or("auto"))?,
             parallel,
             min_free: parse("backup.min_free", backup.min_free.as_deref().unwrap_or("2%"))?,
+            lock_wait: parse::<LockWait>("backup.lock_wait", backup.lock_wait.as_deref().unwrap_or("0 s"))?.0,
             selection,
             repositories,
         })
@@ -235,6 +264,25 @@ mod tests {
             ("99999999999 TiB", None),
         ] {
             assert_eq!(text.parse::<MinFree>().ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_to_wait() {
+        for (text, expected) in [
+            ("0 s", Some(0)),
+            ("30s", Some(30)),
+            ("10 min", Some(600)),
+            ("2 h", Some(7200)),
+            ("168 h", Some(604_800)),
+            ("169 h", None),
+            ("10", None),
+            ("-1 s", None),
+            ("5 m", None),
+            ("", None),
+            ("99999999999999999 h", None),
+        ] {
+            assert_eq!(text.parse::<LockWait>().ok().map(|wait| wait.0.as_secs()), expected, "{text}");
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Backup {
     pub parallel: Option<usize>,
     /// Bytes, or a percentage of the file system.
     pub min_free: Option<String>,
+    /// `10 min`.
+    pub lock_wait: Option<String>,
     /// Default `--keyspace` globs.
     #[serde(default)]
     pub keyspaces: Vec<String>,

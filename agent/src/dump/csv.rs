@@ -127,11 +127,12 @@ impl Csv {
             };
             path.clear();
             text.clear();
-            let column = columns.get(cell.column_index).unwrap_or(cell.column);
+            let Some(column) = columns.get(cell.column_index) else { continue };
             let kind = element(column, cell.path, &mut path);
             let tail = Tail { timestamp: Some(cell.timestamp), lifetime: Some(cell.lifetime), deletion: None };
             let is_deleted = matches!(cell.lifetime, Lifetime::Deleted { .. });
-            match cell.value {
+            let given = cell.value;
+            match given {
                 Value::Bytes(_) if is_deleted => {}
                 Value::Bytes(bytes) => write_value(&mut text, &kind, bytes),
                 Value::Long { length } => {

@@ -15,11 +15,13 @@ mod json;
 mod long_value;
 mod output;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use helenus_sstable::Error;
 use helenus_sstable::cql::value;
 use helenus_sstable::scan::{Partition, Scan};
 use helenus_sstable::window::ReadError;
@@ -133,64 +135,71 @@ pub fn dump(rows: &Rows, request: &Request, is_first: bool, out: &mut dyn Write)
     drop(scan);
     let mut dumped = Dumped::default();
     let mut writer = Writer { out, strips_comma: is_first, dumped: &mut dumped };
-    if !request.keys.is_empty() {
-        let mut starts = Vec::new();
-        for key in &request.keys {
-            starts.extend(rows.find(key)?);
-        }
-        starts.sort_unstable();
-        starts.dedup();
+    if !request.keys.is_empty()
+        && let Some(starts) = look_up(rows, request)?
+    {
         let ranges = |take: &mut dyn FnMut(Range) -> bool| {
             starts.iter().all(|&start| take(Range { starts: vec![start], end: start + 1 }));
             Ok(())
         };
-        run(rows, request, &format, ranges, &mut |_, _| true, &mut writer)?;
+        run(rows, request, &format, ranges, &mut |_| true, &mut writer)?;
         return Ok(dumped);
     }
-    // Where the last range ended that fits to what came before.
-    let mut fitting = Some(0);
     let by_index = |take: &mut dyn FnMut(Range) -> bool| plan(rows, length, take);
-    let is_complete = run(
-        rows,
-        request,
-        &format,
-        by_index,
-        &mut |range_start, ended| match ended {
-            None => fitting == Some(range_start),
-            Some(position) => {
-                fitting = position;
-                true
-            }
-        },
-        &mut writer,
-    )?;
-    let Some(position) = fitting.filter(|&position| position < length) else { return Ok(dumped) };
-    if is_complete && writer.dumped.index.is_none() && !writer.dumped.damage.is_empty() {
+    // Where the last range has ended; the next one has to start there.
+    let ended = Cell::new(Some(0));
+    let mut fits = |judged: Judged| match judged {
+        Judged::Start(position) => ended.get() == Some(position),
+        Judged::End(position) => {
+            ended.set(position);
+            true
+        }
+    };
+    run(rows, request, &format, by_index, &mut fits, &mut writer)?;
+    let Some(position) = ended.get().filter(|&position| position < length && !writer.dumped.is_closed) else {
         return Ok(dumped);
-    }
+    };
     // The index is wrong, or does not go on: from here it is one range.
+    writer.dumped.index.get_or_insert_with(|| {
+        Error::corrupt(0, "position of a partition", position, "none, or another").in_component("primary index").into()
+    });
     let rest = |take: &mut dyn FnMut(Range) -> bool| {
         take(Range { starts: vec![position], end: length });
         Ok(())
     };
-    run(rows, request, &format, rest, &mut |_, _| true, &mut writer)?;
+    run(rows, request, &format, rest, &mut |_| true, &mut writer)?;
     Ok(dumped)
+}
+
+/// Where the wanted partitions start; `None` if the index cannot tell, so that all have to be looked at.
+fn look_up(rows: &Rows, request: &Request) -> io::Result<Option<Vec<u64>>> {
+    let found = rows.index().and_then(|index| {
+        let found = request.keys.iter().map(|key| index.find(key)).collect::<Result<Vec<_>, _>>()?;
+        Ok(found.into_iter().flatten().map(|located| located.position).collect::<BTreeSet<_>>())
+    });
+    match found {
+        Ok(starts) => Ok(Some(starts.into_iter().collect())),
+        Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Ranges of partitions by the index, from the first byte of the file to its last.
 fn plan(rows: &Rows, length: u64, take: &mut dyn FnMut(Range) -> bool) -> Result<(), ReadError> {
     let mut starts: Vec<u64> = Vec::new();
-    rows.positions(|position| {
-        let is_next = starts.last().is_none_or(|&last| position > last) && position < length;
-        if !is_next {
-            // Nothing behind it can be believed; what reads the last range will see where it ends.
-            return false;
+    let index = rows.index()?;
+    for located in index.partitions()? {
+        let position = located?.position;
+        if starts.last().is_some_and(|&last| position <= last) || position >= length {
+            // Nothing behind it can be believed.
+            return Ok(());
         }
         let is_full = starts.first().is_some_and(|&first| position - first >= RANGE_BYTES);
-        let goes_on = !is_full || take(Range { starts: std::mem::take(&mut starts), end: position });
+        if is_full && !take(Range { starts: std::mem::take(&mut starts), end: position }) {
+            return Ok(());
+        }
         starts.push(position);
-        goes_on
-    })?;
+    }
     if !starts.is_empty() {
         take(Range { starts, end: length });
     }
@@ -220,16 +229,23 @@ impl Writer<'_> {
     }
 }
 
-/// Formats the ranges that `plan` gives, and writes them in order. `judge` is asked with where a range starts, before
-/// it is written: false throws it and all later ones away; and told where it ended. True if all were written.
+/// What is asked about a range.
+enum Judged {
+    /// It starts there: may it be written? If not, it and all later ones are thrown away.
+    Start(u64),
+    /// It has ended there, or with damage.
+    End(Option<u64>),
+}
+
+/// Formats the ranges that `plan` gives, and writes them in order, as `judge` allows.
 fn run(
     rows: &Rows,
     request: &Request,
     format: &Format,
     plan: impl FnOnce(&mut dyn FnMut(Range) -> bool) -> Result<(), ReadError> + Send,
-    judge: &mut dyn FnMut(u64, Option<Option<u64>>) -> bool,
+    judge: &mut dyn FnMut(Judged) -> bool,
     writer: &mut Writer<'_>,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<()> {
     let threads = request.threads.max(1);
     let (order, in_order) = sync_channel::<(u64, Receiver<Message>)>(threads);
     let (jobs, queue) = sync_channel::<(Range, SyncSender<Message>)>(threads);
@@ -254,7 +270,7 @@ fn run(
         drop(in_order);
         match planner.join() {
             Ok(Ok(())) => {}
-            Ok(Err(ReadError::Io(error))) => return Err(error.into()),
+            Ok(Err(ReadError::Io(error))) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             Ok(Err(error)) => writer.dumped.index = Some(error),
             Err(_) => anyhow::bail!("the reader of the index failed"),
         }
@@ -264,19 +280,19 @@ fn run(
 
 fn write_in_order(
     in_order: &Receiver<(u64, Receiver<Message>)>,
-    judge: &mut dyn FnMut(u64, Option<Option<u64>>) -> bool,
+    judge: &mut dyn FnMut(Judged) -> bool,
     writer: &mut Writer<'_>,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<()> {
     while let Ok((start, messages)) = in_order.recv() {
-        if !judge(start, None) {
-            return Ok(false);
+        if !judge(Judged::Start(start)) {
+            return Ok(());
         }
         let mut has_ended = false;
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Text(text) => {
                     if !writer.write(&text)? {
-                        return Ok(false);
+                        return Ok(());
                     }
                 }
                 Message::Damage(ReadError::Io(error), _) => return Err(error.into()),
@@ -284,9 +300,9 @@ fn write_in_order(
                 Message::End { position, partitions, misread_deletions } => {
                     writer.dumped.partitions += partitions;
                     writer.dumped.misread_deletions.extend(misread_deletions);
-                    judge(start, Some(position));
+                    judge(Judged::End(position));
                     if position.is_none() {
-                        return Ok(false);
+                        return Ok(());
                     }
                     has_ended = true;
                 }
@@ -294,7 +310,7 @@ fn write_in_order(
         }
         anyhow::ensure!(has_ended, "a reader failed");
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Reads and formats one range after the other, until there are no more.
@@ -338,7 +354,7 @@ fn read(
         let next = match scan.next_partition() {
             Ok(Some(partition)) if partition.position() < range.end => {
                 at = partition.position();
-                if is_excluded(&partition, request, format) {
+                if !is_wanted(&partition, request, format) {
                     continue;
                 }
                 partitions += 1;
@@ -378,13 +394,16 @@ fn read(
     out.finish(Message::End { position, partitions, misread_deletions })
 }
 
-fn is_excluded(partition: &Partition<'_, Bytes>, request: &Request, format: &Format) -> bool {
-    if request.excluded.is_empty() {
+fn is_wanted(partition: &Partition<'_, Bytes>, request: &Request, format: &Format) -> bool {
+    if !request.keys.is_empty() && !request.keys.iter().any(|key| key == partition.key()) {
         return false;
+    }
+    if request.excluded.is_empty() {
+        return true;
     }
     let mut key = Vec::new();
     value::text(&mut key, &format.header.partition_key, partition.key());
-    request.excluded.contains(&key)
+    !request.excluded.contains(&key)
 }
 
 /// One of the forms.

@@ -76,6 +76,13 @@ pub struct LiveSSTable {
     pub doubt: Option<String>,
 }
 
+impl LiveSSTable {
+    /// Sum of the lengths of its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.values().map(|stat| stat.size).sum()
+    }
+}
+
 type Files = BTreeMap<(usize, Descriptor), BTreeMap<Component, FileStat>>;
 type Logs = BTreeMap<String, BTreeMap<usize, Vec<u8>>>;
 

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
@@ -18,6 +19,21 @@ pub struct NodeLock {
     _directories: Vec<Flock<File>>,
 }
 
+/// How often a lock that is waited for is tried: `flock` knows no time limit.
+const RETRY_PERIOD: Duration = Duration::from_millis(200);
+
+/// Another run has the lock.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another helenus is at work on this node: {} is locked{}. Wait for it to end, or end it",
+    .directory.display(),
+    .holder.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+)]
+struct Busy {
+    directory: PathBuf,
+    holder: Option<i32>,
+}
+
 impl NodeLock {
     /// Takes the lock, or says which process has it.
     pub fn take(data_directories: &[PathBuf]) -> anyhow::Result<Self> {
@@ -26,20 +42,32 @@ impl NodeLock {
         let mut directories = data_directories.to_vec();
         directories.sort();
         directories.dedup();
-        for path in &directories {
-            let directory = File::open(path).with_context(|| format!("data directory {}", path.display()))?;
+        for path in directories {
+            let directory = File::open(&path).with_context(|| format!("data directory {}", path.display()))?;
             let inode = directory.metadata().with_context(|| format!("data directory {}", path.display()))?.ino();
             match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => locked.push(lock),
-                Err((_, Errno::EWOULDBLOCK)) => bail!(
-                    "another helenus is at work on this node: {} is locked{}. Wait for it to end, or end it",
-                    path.display(),
-                    holder(inode).map(|pid| format!(" by process {pid}")).unwrap_or_default()
-                ),
+                Err((_, Errno::EWOULDBLOCK)) => return Err(Busy { directory: path, holder: holder(inode) }.into()),
                 Err((_, error)) => bail!("locking {}: {error}", path.display()),
             }
         }
         Ok(Self { _directories: locked })
+    }
+
+    /// The same, after another run has ended, if that takes no longer than `wait`.
+    pub async fn take_within(data_directories: &[PathBuf], wait: Duration) -> anyhow::Result<Self> {
+        let end = tokio::time::sleep(wait);
+        tokio::pin!(end);
+        loop {
+            match Self::take(data_directories) {
+                Err(error) if error.is::<Busy>() && !end.is_elapsed() => {}
+                outcome => return outcome,
+            }
+            tokio::select! {
+                () = &mut end => {}
+                () = tokio::time::sleep(RETRY_PERIOD) => {}
+            }
+        }
     }
 }
 
@@ -70,5 +98,19 @@ mod tests {
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         NodeLock::take(&paths).expect("free again");
+    }
+    #[tokio::test]
+    async fn a_second_run_waits_as_long_as_it_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let paths = [directory.path().to_owned()];
+        let first = NodeLock::take(&paths).expect("free");
+        for wait in [Duration::ZERO, RETRY_PERIOD * 2] {
+            NodeLock::take_within(&paths, wait).await.expect_err("taken");
+        }
+        let (second, ()) = tokio::join!(NodeLock::take_within(&paths, Duration::from_secs(60)), async {
+            tokio::time::sleep(RETRY_PERIOD).await;
+            drop(first);
+        });
+        second.expect("free again");
     }
 }

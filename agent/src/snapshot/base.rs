@@ -6,12 +6,12 @@ use super::link::Group;
 use crate::manifest::model::{Part, TableEntry};
 use crate::node::live::LiveSSTable;
 
-/// The part of a table in the backup that is built upon, as far as SSTables are found again by it: a part itself takes
-/// kilobytes for each of them.
-#[derive(Debug, Clone)]
+/// What one repository has of a table: its part in the backup that is built upon, as far as SSTables are found again by
+/// it, for a part itself takes kilobytes for each of them. The default is a repository that has nothing.
+#[derive(Debug, Clone, Default)]
 pub struct Base {
     /// The table in that backup's manifest.
-    pub entry: TableEntry,
+    pub entry: Option<TableEntry>,
     /// By index, the SSTables by name.
     stored: HashMap<Option<String>, HashMap<String, Stored>>,
 }
@@ -59,7 +59,7 @@ impl Base {
                 .or_default()
                 .insert(sstable.sstable, Stored { position, data_directory, files });
         }
-        Self { entry, stored }
+        Self { entry: Some(entry), stored }
     }
 
     /// Number of SSTables.

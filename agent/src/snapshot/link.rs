@@ -31,6 +31,18 @@ pub struct Links {
     pub is_transient: bool,
 }
 
+impl Links {
+    /// Removes the links to one SSTable.
+    pub fn release(&self, descriptor: Descriptor) -> fs::Result<()> {
+        match Dir::open(&self.path) {
+            Ok(dir) => unlink_sstable(&dir, descriptor),
+            // Somebody has cleared them all.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The SSTables of one directory of a table: the table's own, or those of an index.
 pub(super) struct Group {
     pub index: Option<String>,

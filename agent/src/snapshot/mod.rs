@@ -11,7 +11,7 @@ mod take;
 
 pub use base::Base;
 pub use link::{Links, advice};
-pub use take::{Fresh, Known, Request, Snapshot, TableSnapshot, take};
+pub use take::{Bases, Fresh, InRepository, Known, Lacking, Request, Snapshot, TableSnapshot, take};
 
 /// What the names of transient snapshots begin with: whatever has this prefix at the start of a run is a leftover.
 pub const TRANSIENT_PREFIX: &str = "helenus-";

@@ -90,18 +90,38 @@ impl Drop for Snapshot {
 pub struct TableSnapshot {
     /// The table.
     pub table: Table,
-    /// The table in the backup that is built upon.
-    pub base: Option<TableEntry>,
-    /// SSTables that are stored already.
-    pub known: Vec<Known>,
-    /// SSTables that are not.
+    /// SSTables that at least one repository lacks.
     pub fresh: Vec<Fresh>,
-    /// True if the base has exactly these SSTables, where they were.
-    pub is_unchanged: bool,
     /// Directories of links, by place and index.
     pub links: Vec<Links>,
     /// Plain bytes of the fresh ones.
     pub fresh_bytes: u64,
+    /// What each repository has of the table.
+    pub repositories: Vec<InRepository>,
+}
+
+/// A table as one repository knows it. One that is out of the run has nothing and lacks nothing.
+#[derive(Debug, Default)]
+pub struct InRepository {
+    /// The table in the backup that is built upon.
+    pub base: Option<TableEntry>,
+    /// SSTables that are stored already.
+    pub known: Vec<Known>,
+    /// SSTables that are not, in the order of [`TableSnapshot::fresh`].
+    pub lacking: Vec<Lacking>,
+    /// Plain bytes of these.
+    pub lacking_bytes: u64,
+    /// True if the base has exactly the SSTables of the snapshot, where they were.
+    pub is_unchanged: bool,
+}
+
+/// An SSTable that the base lacks.
+#[derive(Debug, Clone, Copy)]
+pub struct Lacking {
+    /// Its place in [`TableSnapshot::fresh`].
+    pub fresh: u32,
+    /// The SSTable of that name in the base part: some of its objects may serve.
+    pub in_base: Option<u32>,
 }
 
 /// An SSTable that the base has.
@@ -113,7 +133,7 @@ pub struct Known {
     pub data_directory: u32,
 }
 
-/// An SSTable that is not stored yet.
+/// An SSTable that is not stored everywhere yet.
 #[derive(Debug, Clone)]
 pub struct Fresh {
     /// What the names of its files begin with.
@@ -122,8 +142,6 @@ pub struct Fresh {
     pub links: u32,
     /// How many links it has there: with fewer, somebody is removing them.
     pub components: u32,
-    /// The SSTable of that name in the base part: some of its objects may serve.
-    pub in_base: Option<u32>,
     /// Why nobody can tell whether it counts.
     pub doubt: Option<Box<str>>,
 }
@@ -143,11 +161,11 @@ enum Taken {
     Dropped(DroppedTable),
 }
 
-/// Finds and links the SSTables of the selected tables. `base` tells what is stored of a table already.
-pub fn take(
-    request: Request<'_>,
-    base: &(dyn Fn(&Table) -> anyhow::Result<Option<Base>> + Sync),
-) -> anyhow::Result<Snapshot> {
+/// Tells for each repository what it has of a table; `None` for one that is out of the run.
+pub type Bases<'a> = &'a (dyn Fn(&Table) -> Vec<Option<Base>> + Sync);
+
+/// Finds and links the SSTables of the selected tables that are not stored in every repository.
+pub fn take(request: Request<'_>, bases: Bases<'_>) -> anyhow::Result<Snapshot> {
     let scan = tables::scan(&request.node.data_directories)?;
     let mut snapshot = Snapshot {
         tables: Vec::new(),
@@ -177,7 +195,7 @@ pub fn take(
         if has_failed.load(Ordering::Relaxed) {
             return (traces, None);
         }
-        let taken = take_table(request, table, schema.as_ref(), base, &mut traces);
+        let taken = take_table(request, table, schema.as_ref(), bases, &mut traces);
         has_failed.fetch_or(taken.is_err(), Ordering::Relaxed);
         (traces, Some(taken))
     });
@@ -206,7 +224,7 @@ fn take_table(
     request: Request<'_>,
     table: &Table,
     schema: Option<&Schema>,
-    base: &(dyn Fn(&Table) -> anyhow::Result<Option<Base>> + Sync),
+    bases: Bases<'_>,
     traces: &mut Traces,
 ) -> anyhow::Result<Taken> {
     request.progress.check()?;
@@ -216,7 +234,7 @@ fn take_table(
         let places = live::open(&table.places, None)?;
         return Ok(Taken::Dropped(dropped_table(table, evidence, live::collect(&places)?.sstables.len())));
     }
-    let taken = TableRun { request, table, schema, base: base(table)?, traces }.run()?;
+    let taken = TableRun { request, table, schema, bases: bases(table), traces }.run()?;
     Ok(Taken::Table(Box::new(taken)))
 }
 
@@ -244,7 +262,7 @@ struct TableRun<'a, 't> {
     request: Request<'a>,
     table: &'a Table,
     schema: Option<&'a Schema>,
-    base: Option<Base>,
+    bases: Vec<Option<Base>>,
     traces: &'t mut Traces,
 }
 
@@ -257,58 +275,56 @@ impl TableRun<'_, '_> {
     }
 
     fn take(&mut self, linker: &mut Linker<'_>) -> anyhow::Result<TableSnapshot> {
-        let base = self.base.take();
+        let bases = std::mem::take(&mut self.bases);
         let mut looks = 0;
-        let (groups, known) = loop {
+        let (groups, found) = loop {
             looks += 1;
             if looks > LOOKS_MAX {
                 bail!("{}: SSTables or their links vanish as fast as they are linked", self.table);
             }
             let groups = self.collect()?;
-            // By group and SSTable.
-            let known: Vec<Vec<Option<Stored>>> = groups
-                .iter()
-                .map(|group| {
-                    group.live.iter().map(|sstable| base.as_ref().and_then(|base| base.find(group, sstable))).collect()
-                })
-                .collect();
+            let found: Vec<_> = bases.iter().map(|base| base.as_ref().map(|base| find_all(base, &groups))).collect();
             if self.request.dry_run {
-                break (groups, known);
+                break (groups, found);
             }
-            let wanted = |g: usize, s: usize| self.request.keep.is_some() || known[g][s].is_none();
+            let is_lacking = |g: usize, s: usize| found.iter().flatten().any(|found| found[g][s].is_none());
+            let wanted = |g, s| self.request.keep.is_some() || is_lacking(g, s);
             if linker.link_all(&groups, wanted, &mut self.traces.notices)? {
-                break (groups, known);
+                break (groups, found);
             }
         };
         let mut taken = TableSnapshot {
             table: self.table.clone(),
-            base: base.as_ref().map(|base| base.entry.clone()),
-            known: Vec::new(),
             fresh: Vec::new(),
-            is_unchanged: false,
             links: Vec::new(),
             fresh_bytes: 0,
+            repositories: Vec::new(),
         };
-        let mut moved = false;
-        for (group, known) in groups.iter().zip(known) {
-            for (sstable, known) in group.live.iter().zip(known) {
+        // By group and SSTable, the place among the fresh ones.
+        let mut fresh: Vec<Vec<Option<u32>>> = Vec::new();
+        for (g, group) in groups.iter().enumerate() {
+            let mut of_group = Vec::with_capacity(group.live.len());
+            for (s, sstable) in group.live.iter().enumerate() {
                 self.meet_version(group, sstable);
-                let data_directory = u32::try_from(group.places[sstable.place].data_directory)?;
-                if let Some(stored) = known {
-                    moved |= stored.data_directory != data_directory as usize;
-                    taken.known.push(Known { in_base: stored.position, data_directory });
+                if found.iter().flatten().all(|found| found[g][s].is_some()) {
+                    of_group.push(None);
                     continue;
                 }
-                taken.fresh_bytes += sstable.files.values().map(|stat| stat.size).sum::<u64>();
+                of_group.push(Some(u32::try_from(taken.fresh.len())?));
+                taken.fresh_bytes += sstable.bytes();
                 let links = u32::try_from(linker.links_of(group, sstable.place, &mut taken.links))?;
-                let in_base = base.as_ref().and_then(|base| base.named(group, sstable)).map(|stored| stored.position);
                 let doubt = sstable.doubt.as_deref().map(Box::from);
                 let components = linker.links_made(group, sstable);
-                taken.fresh.push(Fresh { descriptor: sstable.descriptor, links, components, doubt, in_base });
+                taken.fresh.push(Fresh { descriptor: sstable.descriptor, links, components, doubt });
             }
+            fresh.push(of_group);
         }
-        let base_count = base.as_ref().map(Base::count);
-        taken.is_unchanged = taken.fresh.is_empty() && !moved && base_count == Some(taken.known.len());
+        for (base, found) in bases.iter().zip(&found) {
+            taken.repositories.push(match (base, found) {
+                (Some(base), Some(found)) => in_repository(base, found, &groups, &fresh)?,
+                _ => InRepository::default(),
+            });
+        }
         if let (Some(tag), false) = (self.request.keep, self.request.dry_run) {
             let cql = self.schema.and_then(|schema| self.create_statements(schema));
             linker.keep(tag, &groups, cql.as_deref(), &mut taken.links)?;
@@ -356,4 +372,40 @@ impl TableRun<'_, '_> {
         }
         Ok(groups)
     }
+}
+
+/// By group and SSTable, what `base` has of it.
+fn find_all(base: &Base, groups: &[Group]) -> Vec<Vec<Option<Stored>>> {
+    groups.iter().map(|group| group.live.iter().map(|sstable| base.find(group, sstable)).collect()).collect()
+}
+
+/// The table as the repository of `base` knows it. `found` and `fresh` go by group and SSTable.
+fn in_repository(
+    base: &Base,
+    found: &[Vec<Option<Stored>>],
+    groups: &[Group],
+    fresh: &[Vec<Option<u32>>],
+) -> anyhow::Result<InRepository> {
+    let mut has = InRepository { base: base.entry.clone(), ..InRepository::default() };
+    let mut moved = false;
+    for ((group, found), fresh) in groups.iter().zip(found).zip(fresh) {
+        for ((sstable, found), fresh) in group.live.iter().zip(found).zip(fresh) {
+            match (found, fresh) {
+                (Some(stored), _) => {
+                    let data_directory = u32::try_from(group.places[sstable.place].data_directory)?;
+                    moved |= stored.data_directory != data_directory as usize;
+                    has.known.push(Known { in_base: stored.position, data_directory });
+                }
+                (None, Some(fresh)) => {
+                    let in_base = base.named(group, sstable).map(|stored| stored.position);
+                    has.lacking.push(Lacking { fresh: *fresh, in_base });
+                    has.lacking_bytes += sstable.bytes();
+                }
+                (None, None) => bail!("{}: lacking, and not linked", sstable.descriptor),
+            }
+        }
+    }
+    let is_all = has.lacking.is_empty() && base.count() == has.known.len();
+    has.is_unchanged = has.base.is_some() && is_all && !moved;
+    Ok(has)
 }

@@ -12,19 +12,20 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use helenus_sstable::big::index::Entries;
-use helenus_sstable::bti::partitions::{PartitionIndex, Target};
 use helenus_sstable::chunks::Chunks;
 use helenus_sstable::component::Component;
 use helenus_sstable::compression_info::CompressionInfo;
 use helenus_sstable::cql::row::SerializationHeader;
-use helenus_sstable::cql::wire::Reader;
 use helenus_sstable::crc::CrcFile;
-use helenus_sstable::descriptor::{Descriptor, Format};
+use helenus_sstable::descriptor::Descriptor;
+use helenus_sstable::lookup::PrimaryIndex;
 use helenus_sstable::partitioner::Partitioner;
 use helenus_sstable::scan::Scan;
 use helenus_sstable::source::Source;
 use helenus_sstable::statistics::Statistics;
+use helenus_sstable::verify::report::Finding;
+use helenus_sstable::verify::rows::{self as verify, Primary, RowsReport};
+use helenus_sstable::version::Format;
 use helenus_sstable::window::ReadError;
 use helenus_sstable::{Error, error};
 
@@ -123,6 +124,58 @@ impl SSTable {
         parsed.map_err(|error| error.in_component(Component::Statistics).into())
     }
 
+    /// Walks every partition and row, and compares the indexes, the filter and the statistics with them. The bytes
+    /// themselves are taken to be proven.
+    pub fn verify_rows(&self) -> io::Result<RowsReport> {
+        let statistics = match self.statistics() {
+            Ok(statistics) => statistics,
+            Err(ReadError::Io(error)) => return Err(error),
+            Err(ReadError::Format(error)) => {
+                let not_checked = vec![format!("rows: {error}")];
+                return Ok(RowsReport { not_checked, ..RowsReport::default() });
+            }
+        };
+        let open =
+            |component: Component| self.lengths.contains_key(&component).then(|| self.open(&component)).transpose();
+        let [data, index, partitions, rows] =
+            [Component::Data, Component::Index, Component::Partitions, Component::Rows].map(open);
+        let [filter, summary, info, crc] =
+            [Component::Filter, Component::Summary, Component::CompressionInfo, Component::Crc].map(open);
+        let (data, index, partitions, rows) = (data?, index?, partitions?, rows?);
+        let (filter, summary, info, crc) = (filter?, summary?, info?, crc?);
+        fn source(bytes: &Option<Bytes>) -> Option<&dyn Source> {
+            bytes.as_ref().map(|bytes| bytes.as_ref() as &dyn Source)
+        }
+        let Some(data) = source(&data) else { return Err(io::ErrorKind::NotFound.into()) };
+        let chunks = match (source(&info), source(&crc)) {
+            (Some(source), _) => match CompressionInfo::parse(self.descriptor.version, source) {
+                Ok(info) => Ok(Chunks::Compressed(info, source)),
+                Err(error) => Err(error.in_component(Component::CompressionInfo)),
+            },
+            (None, Some(source)) => match CrcFile::parse(source) {
+                Ok(crc) => Ok(Chunks::Plain(crc, source)),
+                Err(error) => Err(error.in_component(Component::Crc)),
+            },
+            (None, None) => Ok(Chunks::Unknown),
+        };
+        let chunks = match chunks {
+            Ok(chunks) => chunks,
+            Err(ReadError::Io(error)) => return Err(error),
+            Err(ReadError::Format(error)) => {
+                let findings = vec![Finding::from_error(Component::parse(&error.component), error)];
+                return Ok(RowsReport { findings, ..RowsReport::default() });
+            }
+        };
+        let primary = match (source(&index), source(&partitions), source(&rows)) {
+            (Some(index), ..) => Primary::Big(index),
+            (None, Some(partitions), Some(rows)) => Primary::Bti(partitions, rows),
+            _ => Primary::Missing,
+        };
+        let version = self.descriptor.version;
+        let (filter, summary) = (source(&filter), source(&summary));
+        verify::verify(verify::Files { version, statistics: &statistics, data, chunks, primary, filter, summary })
+    }
+
     /// Its rows.
     pub fn rows(&self) -> Result<Rows, ReadError> {
         let statistics = self.statistics()?;
@@ -178,78 +231,24 @@ impl Rows {
         Partitioner::from_class(&validation.partitioner, &self.header.partition_key)
     }
 
-    /// Calls `take` with the position of each partition in the uncompressed `Data.db`, as the index has them, until it
-    /// says no. The index has no checksum: what it says is for the caller to doubt.
-    pub fn positions(&self, mut take: impl FnMut(u64) -> bool) -> Result<(), ReadError> {
-        match self.sstable.descriptor.format {
+    /// The index of the partitions. It has no checksum: what it says is for the caller to doubt.
+    pub fn index(&self) -> Result<PrimaryIndex<Bytes>, ReadError> {
+        let sstable = &self.sstable;
+        let unknown = || Error::unsupported(0, "partitioner", "one of Cassandra's own", self.partitioner_class());
+        let partitioner = self.partitioner().ok_or_else(unknown)?;
+        match sstable.descriptor.format {
             Format::Big => {
-                for entry in Entries::new(self.sstable.open(&Component::Index)?, 0) {
-                    if !take(entry?.position) {
-                        break;
-                    }
-                }
+                let has_summary = sstable.lengths.contains_key(&Component::Summary);
+                let summary = if has_summary { Some(sstable.open(&Component::Summary)?) } else { None };
+                PrimaryIndex::big(partitioner, sstable.open(&Component::Index)?, summary)
             }
             Format::Bti => {
-                let index = PartitionIndex::open(self.sstable.open(&Component::Partitions)?)?;
-                let mut rows = None;
-                for entry in index.entries()? {
-                    if !take(self.position(entry?.target, &mut rows)?) {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Where the partition of a key starts, if the index has it. What is there has to be compared.
-    pub fn find(&self, key: &[u8]) -> Result<Option<u64>, ReadError> {
-        match self.sstable.descriptor.format {
-            Format::Big => {
-                for entry in Entries::new(self.sstable.open(&Component::Index)?, 0) {
-                    let entry = entry?;
-                    if entry.key == key {
-                        return Ok(Some(entry.position));
-                    }
-                }
-                Ok(None)
-            }
-            Format::Bti => {
-                let index = PartitionIndex::open(self.sstable.open(&Component::Partitions)?)?;
-                let Some(partitioner) = self.partitioner() else {
-                    return Err(Error::unsupported(0, "lookup", "a partitioner of Cassandra's own", "another").into());
-                };
-                let Some(target) = index.find(&partitioner, key)? else { return Ok(None) };
-                Ok(Some(self.position(target, &mut None)?))
+                PrimaryIndex::bti(partitioner, sstable.open(&Component::Partitions)?, sstable.open(&Component::Rows)?)
             }
         }
     }
 
-    /// A partition with a row index has its position in `Rows.db`, behind its key.
-    fn position(&self, target: Target, rows: &mut Option<Bytes>) -> Result<u64, ReadError> {
-        let at = match target {
-            Target::Data(position) => return Ok(position),
-            Target::Rows(at) => at,
-        };
-        let source = match rows {
-            Some(source) => source,
-            None => rows.insert(self.sstable.open(&Component::Rows)?),
-        };
-        let left = source.len().saturating_sub(at);
-        // Nearly all keys are short; the longest has 64 KiB.
-        for length_max in [256_u64, 128 << 10] {
-            let mut bytes = vec![0; usize::try_from(left.min(length_max)).unwrap_or_default()];
-            source.read_at(at, &mut bytes)?;
-            let mut reader = Reader::new(&bytes, at);
-            let position = reader.sbytes("partition key").and_then(|_| reader.uvint("position in Data.db"));
-            match position {
-                Ok(position) => return Ok(position),
-                Err(error) if left <= length_max || length_max > 256 => {
-                    return Err(error.in_component(Component::Rows).into());
-                }
-                Err(_) => {}
-            }
-        }
-        Err(Error::truncated(at, "entry", 1, 0).in_component(Component::Rows).into())
+    fn partitioner_class(&self) -> &str {
+        self.statistics.validation.as_ref().map_or("none", |validation| &validation.partitioner)
     }
 }

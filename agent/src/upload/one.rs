@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use helenus_sstable::component::Component;
 use helenus_sstable::digest::Digest;
 
-use super::outgoing::{Finished, Outgoing};
+use super::fan_out::FanOut;
+use super::outgoing::Finished;
 use super::{Context, Item};
 use crate::fs::Dir;
 use crate::inspect::{Inspection, Nowhere, inspect};
@@ -20,37 +21,56 @@ const STREAM_BYTES: u64 = 4 << 20;
 /// Memory of an SSTable that is held whole, besides its components and their tar: a slice and a compressor.
 const HELD_BYTES: u64 = 2 << 20;
 
-/// A stored SSTable, and what of it was not in the store before.
+/// The buffers of each further store. The slices are the same for all.
+const STORE_BYTES: u64 = 1 << 20;
+
+/// An SSTable that is stored in one repository, and what of it was not there before.
 #[derive(Debug)]
 pub struct Outcome {
+    /// Number of the repository.
+    pub destination: usize,
     pub stored: StoredSSTable,
     pub added: Amount,
 }
 
-/// Reads, checks and stores one SSTable. What is damaged is stored as such.
-pub fn store(context: &Arc<Context>, item: &Item) -> anyhow::Result<Outcome> {
+/// Reads, checks and stores one SSTable wherever it is lacking; repositories that failed are not among the outcomes.
+/// What is damaged is stored as such. When all have confirmed, the links go.
+pub fn store(context: &Arc<Context>, item: &Item) -> anyhow::Result<Vec<Outcome>> {
     let held = item.files.held_bytes();
     let besides = if held < item.files.bytes() { STREAM_BYTES } else { HELD_BYTES };
-    let need = (held * 2 + besides).div_ceil(1 << 10);
+    let others = item.to.len().saturating_sub(1) as u64;
+    let need = (held * 2 + besides + others * STORE_BYTES).div_ceil(1 << 10);
     let need = u32::try_from(need).unwrap_or(u32::MAX).min(super::BUDGET_KIB);
     let _budget = context.runtime.block_on(context.budget.clone().acquire_many_owned(need))?;
-    let (Finished { files, added }, inspection, damaged) = send(context, item)?;
-    let stored = StoredSSTable {
-        sstable: item.files.descriptor.to_string(),
-        index: item.index.clone(),
-        data_directory: item.data_directory,
-        damaged,
-        findings: findings(item, &inspection),
-        files,
+    let (finished, inspection, damaged) = match send(context, item) {
+        // Whoever lacks it has failed: there is nothing to be told here, and its links go.
+        Err(_) if !item.is_wanted(context) => (Vec::new(), None, false),
+        other => {
+            let (finished, inspection, damaged) = other?;
+            (finished, Some(inspection), damaged)
+        }
     };
+    let findings = inspection.map_or_else(Vec::new, |inspection| findings(item, &inspection));
+    let outcome = |Finished { destination, files, added }| {
+        let stored = StoredSSTable {
+            sstable: item.files.descriptor.to_string(),
+            index: item.index.clone(),
+            data_directory: item.data_directory,
+            damaged,
+            findings: findings.clone(),
+            files,
+        };
+        Outcome { destination, stored, added }
+    };
+    let outcomes = finished.into_iter().map(outcome).collect();
     if item.is_transient {
         unlink(item)?;
     }
     context.progress.bytes.fetch_add(item.files.bytes(), Ordering::Relaxed);
-    Ok(Outcome { stored, added })
+    Ok(outcomes)
 }
 
-fn send(context: &Arc<Context>, item: &Item) -> anyhow::Result<(Finished, Inspection, bool)> {
+fn send(context: &Arc<Context>, item: &Item) -> anyhow::Result<(Vec<Finished>, Inspection, bool)> {
     let look = || anyhow::Ok(inspect(&item.files, &context.buffers, &mut Nowhere)?.data_crc);
     let crc = if item.doubt.is_some() {
         look()?
@@ -59,18 +79,18 @@ fn send(context: &Arc<Context>, item: &Item) -> anyhow::Result<(Finished, Inspec
         // Nobody knows what the digest of an unknown version covers.
         let digest = if item.files.descriptor.version.is_parsable() { digest(item)? } else { None };
         let claimed = digest.map_or_else(look, Ok)?;
-        let mut outgoing = Outgoing::new(context, item, Root::Data, claimed)?;
-        let inspection = inspect(&item.files, &context.buffers, &mut outgoing)?;
+        let mut fan_out = FanOut::new(context, item, Root::Data, claimed)?;
+        let inspection = inspect(&item.files, &context.buffers, &mut fan_out)?;
         if !inspection.is_damaged() && inspection.data_crc == claimed {
-            return Ok((outgoing.finish(&inspection)?, inspection, false));
+            return Ok((fan_out.finish(&inspection)?, inspection, false));
         }
-        drop(outgoing);
+        drop(fan_out);
         inspection.data_crc
     };
     // Under another root, and under the sum that its bytes really have.
-    let mut outgoing = Outgoing::new(context, item, Root::Damaged, crc)?;
-    let inspection = inspect(&item.files, &context.buffers, &mut outgoing)?;
-    Ok((outgoing.finish(&inspection)?, inspection, true))
+    let mut fan_out = FanOut::new(context, item, Root::Damaged, crc)?;
+    let inspection = inspect(&item.files, &context.buffers, &mut fan_out)?;
+    Ok((fan_out.finish(&inspection)?, inspection, true))
 }
 
 /// What Digest.crc32 says: outer `None` if there is no such file or no number in it.

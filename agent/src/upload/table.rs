@@ -2,29 +2,29 @@
 
 use anyhow::Context as _;
 
-use super::Context;
 use super::one::Outcome;
 use crate::catalog::Catalog;
 use crate::manifest::codec;
 use crate::manifest::model::{Amount, FORMAT, Part, StoredSSTable, TableEntry};
-use crate::snapshot::{Known, TableSnapshot};
-use crate::store::{self, key};
+use crate::snapshot::{InRepository, Known, TableSnapshot};
+use crate::store::key::{self, NodeName};
+use crate::store::{self, Store};
 
 /// Stores a part under the hash of its content, and returns that hash.
-async fn store_part(context: &Context, mut part: Part) -> anyhow::Result<String> {
-    let catalog = Catalog::of(context.store.as_ref());
+async fn store_part(store: &dyn Store, node: &NodeName, mut part: Part) -> anyhow::Result<String> {
+    let catalog = Catalog::of(store);
     loop {
         let (encoded, same) = tokio::task::spawn_blocking(move || (codec::encode(&part), part)).await?;
         let encoded = encoded?;
         part = same;
-        let key = key::part(&context.node, &part.keyspace, &part.directory, &encoded.hash)?;
-        match context.store.create(&key, encoded.body).await {
+        let key = key::part(node, &part.keyspace, &part.directory, &encoded.hash)?;
+        match store.create(&key, encoded.body).await {
             Ok(_) => return Ok(encoded.hash),
             Err(store::Error::AlreadyExists { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         // What is there should be what we have. If it is damaged by now, nothing may replace it.
-        let there = catalog.part(&context.node, &part.keyspace, &part.directory, &encoded.hash).await;
+        let there = catalog.part(node, &part.keyspace, &part.directory, &encoded.hash).await;
         if there.is_ok_and(|there| there == part) {
             return Ok(encoded.hash);
         }
@@ -44,27 +44,26 @@ pub struct TablePart {
 }
 
 impl TablePart {
-    /// The part of a table whose fresh SSTables are stored.
-    pub fn new(table: &TableSnapshot, fresh: Vec<Outcome>) -> Self {
+    /// The part of a table in a repository that has all its SSTables now.
+    pub fn new(table: &TableSnapshot, repository: &InRepository, fresh: Vec<Outcome>) -> Self {
         Self {
             keyspace: table.table.keyspace.clone(),
             table: table.table.directory.table.clone(),
             directory: table.table.directory_name(),
-            base: table.base.as_ref().and_then(|base| base.part.clone()),
-            known: table.known.clone(),
+            base: repository.base.as_ref().and_then(|base| base.part.clone()),
+            known: repository.known.clone(),
             fresh,
         }
     }
 
     /// Writes the part; a table without SSTables has none.
-    pub async fn store(self, context: &Context) -> anyhow::Result<TableEntry> {
+    pub async fn store(self, store: &dyn Store, node: &NodeName) -> anyhow::Result<TableEntry> {
         let Self { keyspace, table, directory, base, known, fresh } = self;
         let mut added = Amount::default();
         fresh.iter().for_each(|outcome| added.add(outcome.added));
         let mut sstables: Vec<StoredSSTable> = fresh.into_iter().map(|outcome| outcome.stored).collect();
         if let (Some(base), false) = (&base, known.is_empty()) {
-            let catalog = Catalog::of(context.store.as_ref());
-            let part = catalog.part(&context.node, &keyspace, &directory, base).await?;
+            let part = Catalog::of(store).part(node, &keyspace, &directory, base).await?;
             for Known { in_base, data_directory } in known {
                 let stored = part.sstables.get(in_base as usize).context("the part that is built upon has changed")?;
                 sstables.push(StoredSSTable { data_directory: data_directory as usize, ..stored.clone() });
@@ -79,7 +78,7 @@ impl TablePart {
         } else {
             let (format, rewritten) = (FORMAT, None);
             let part = Part { format, keyspace: keyspace.clone(), directory: directory.clone(), rewritten, sstables };
-            Some(store_part(context, part).await?)
+            Some(store_part(store, node, part).await?)
         };
         Ok(TableEntry { keyspace, table, directory, part, amount, added })
     }

@@ -1,5 +1,5 @@
-//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]), their values ([`value`]) and the
-//! order of these ([`compare`]), and partitions, rows and cells ([`row`]) in theirs ([`order`]).
+//! Cassandra's primitives on disk ([`wire`]), the types of its columns ([`types`]), their values as text ([`value`]) and
+//! the order of these ([`compare`]), and partitions, rows and cells ([`row`]) in theirs ([`order`]).
 
 pub mod compare;
 pub mod float;

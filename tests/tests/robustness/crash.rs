@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use helenus_tests::agent::{Agent, transient_links};
+use helenus_tests::repository::Repository;
 
 use crate::in_place::{Changed, files, hidden, live};
 use crate::node::{Small, assert_same, contents, copy_tree};
@@ -60,28 +61,39 @@ fn at_each(steps: &[String], story: impl Fn(&str) -> bool + Sync) -> usize {
     killed.into_inner().expect("not poisoned")
 }
 
-fn backup_dies_at_each_step(more: &[&str]) {
+/// Backups into so many repositories at once, with these arguments.
+fn backup_dies_at_each_step(repositories: usize, more: &[&str]) {
+    let all = |small: &Small| -> Vec<Repository> {
+        let others = (1..repositories).map(|number| Repository::at(small.work.path().join(format!("other {number}"))));
+        std::iter::once(small.repository.clone()).chain(others).collect()
+    };
+    let backup = |small: &Small| {
+        let mut arguments = small.backup();
+        all(small)[1..].iter().for_each(|other| arguments.extend(["--repository".into(), other.root.clone().into()]));
+        arguments
+    };
+    let dying = |small: &Small| backup(small).into_iter().chain(more.iter().map(OsString::from)).collect::<Vec<_>>();
     let first = Small::new().expect("a node");
-    let mut arguments = first.backup();
-    arguments.extend(more.iter().map(OsString::from));
-    let steps = steps(&first.agent, &arguments, &first.work.path().join("steps"));
+    let steps = steps(&first.agent, &dying(&first), &first.work.path().join("steps"));
     assert!(steps.len() > 20, "few steps: {steps:?}");
     let killed = at_each(&steps, |step| {
         let small = Small::new().expect("a node");
-        let mut arguments = small.backup();
-        arguments.extend(more.iter().map(OsString::from));
-        let output = small.agent.with("HELENUS_FAIL_AT", step).run(&arguments).expect("the run ends");
+        let output = small.agent.with("HELENUS_FAIL_AT", step).run(&dying(&small)).expect("the run ends");
         assert!(output.was_killed() || output.success(), "{step}: {output}");
-        small.repository.check_complete().unwrap_or_else(|error| panic!("{step}: {error:#}"));
-
-        small.agent.expect(0, &small.backup()).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+        for repository in all(&small) {
+            repository.check_complete().unwrap_or_else(|error| panic!("{step}: {error:#}"));
+        }
+        small.agent.expect(0, &backup(&small)).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
         let left = transient_links(&small.data());
         assert!(left.is_empty(), "{step}: {left:?} is left behind");
-        let manifests = small.repository.check_complete().unwrap_or_else(|error| panic!("{step}: {error:#}"));
-        assert!(manifests >= 1, "{step}: no manifest");
-        let restored = small.work.path().join("restored");
-        small.agent.expect(0, &small.restore(&restored)).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
-        assert_same(&small.expected().expect("files"), &contents(&restored).expect("files"), step);
+        for (number, repository) in all(&small).iter().enumerate() {
+            let manifests = repository.check_complete().unwrap_or_else(|error| panic!("{step}: {error:#}"));
+            assert!(manifests >= 1, "{step}: no manifest");
+            let to = small.work.path().join(format!("restored {number}"));
+            let restore = helenus_tests::args!["restore", "latest", "--repository", repository.root, "--to-dir", to];
+            small.agent.expect(0, &restore).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
+            assert_same(&small.expected().expect("files"), &contents(&to).expect("files"), step);
+        }
         output.was_killed()
     });
     assert!(killed * 10 > steps.len() * 8, "{killed} of {} steps were reached", steps.len());
@@ -89,12 +101,17 @@ fn backup_dies_at_each_step(more: &[&str]) {
 
 #[test]
 fn a_backup_dies_at_each_step() {
-    backup_dies_at_each_step(&[]);
+    backup_dies_at_each_step(1, &[]);
+}
+
+#[test]
+fn a_backup_to_two_repositories_dies_at_each_step() {
+    backup_dies_at_each_step(2, &[]);
 }
 
 #[test]
 fn a_backup_that_keeps_a_snapshot_dies_at_each_step() {
-    backup_dies_at_each_step(&["--keep-snapshot", "kept"]);
+    backup_dies_at_each_step(1, &["--keep-snapshot", "kept"]);
 }
 
 #[test]
