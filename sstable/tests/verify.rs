@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use helenus_sstable::checksum;
 use helenus_sstable::chunks::Chunks;
 use helenus_sstable::component::Component;
 use helenus_sstable::compression_info::CompressionInfo;
@@ -12,7 +13,7 @@ use helenus_sstable::cql::row::SerializationHeader;
 use helenus_sstable::crc::CrcFile;
 use helenus_sstable::descriptor::{Descriptor, FileName};
 use helenus_sstable::lookup::PrimaryIndex;
-use helenus_sstable::scan::Scan;
+use helenus_sstable::scan::{Scan, Unfiltered};
 use helenus_sstable::source::Source;
 use helenus_sstable::statistics::Statistics;
 use helenus_sstable::verify::report::{Finding, Severity};
@@ -331,6 +332,53 @@ fn flips_in_the_rows_are_harmless_and_cuts_are_found() {
     }
     // The others are in values, where every byte is as good as another.
     assert!(found * 20 > of, "{found} of {of} flips found");
+}
+
+/// Two rows of a partition have changed places, and every checksum was made anew: nothing but the rows shows it.
+#[test]
+fn rows_that_have_changed_places() {
+    let mut edited = 0;
+    for sstable in unpack(SAMPLE) {
+        let mut plain = sstable.uncompressed();
+        let statistics = plain.statistics();
+        let header = SerializationHeader::new(statistics.header.as_ref().unwrap(), plain.descriptor.version).unwrap();
+        if header.clustering.is_empty() {
+            continue;
+        }
+        let data = plain.file(&Component::Data).unwrap();
+        let mut scan = Scan::new(Arc::new(header), plain.descriptor.version, data, Chunks::Unknown).unwrap();
+        let mut swapped = None;
+        while let Some(mut partition) = scan.next_partition().unwrap() {
+            let key = partition.key().to_vec();
+            let mut before: Vec<std::ops::Range<u64>> = Vec::new();
+            while let Some(unfiltered) = partition.next_unfiltered().unwrap() {
+                let Unfiltered::Row(row) = unfiltered else {
+                    before.clear();
+                    continue;
+                };
+                before.push(row.position()..row.end());
+                // The first one of a partition has another distance.
+                let [_, .., a, b] = before.as_slice() else { continue };
+                if before.len() > 3 && b.end - b.start == a.end - a.start && row.distance() == a.end - a.start {
+                    swapped = Some((key.clone(), a.clone(), b.clone()));
+                }
+            }
+        }
+        let Some((key, a, b)) = swapped else { continue };
+        let [a_start, b_start, b_end] = [a.start, b.start, b.end].map(|at| usize::try_from(at).unwrap());
+        plain.files.get_mut(&Component::Data).unwrap()[a_start..b_end].rotate_left(b_start - a_start);
+        // Every checksum is made anew.
+        let data = plain.file(&Component::Data).unwrap();
+        let sums = data.chunks(1 << 16).flat_map(|chunk| checksum::crc32(chunk).to_be_bytes());
+        let crc = 65536_u32.to_be_bytes().into_iter().chain(sums).collect();
+        plain.files.insert(Component::Crc, crc);
+        let report = plain.verify();
+        let found = report.findings.iter().find(|finding| finding.what == "order of the rows");
+        let found = found.unwrap_or_else(|| panic!("{}: {:?}", plain.path, report.findings));
+        assert_eq!((found.offset, found.partition.as_ref()), (Some(b.start), Some(&key)), "{found}");
+        edited += 1;
+    }
+    assert!(edited > 5, "{edited}");
 }
 
 /// The walk goes on behind damage, at the next partition that the index knows.
