@@ -84,8 +84,7 @@ impl Csv {
                         BoundKind::ExclEndInclStart => (b"exclusive", b"inclusive"),
                         BoundKind::InclEndExclStart => (b"inclusive", b"exclusive"),
                     };
-                    for (kind, side, deletion) in
-                        [("range_end", end, marker.end), ("range_start", start, marker.start)]
+                    for (kind, side, deletion) in [("range_end", end, marker.end), ("range_start", start, marker.start)]
                     {
                         if deletion.is_some() {
                             let tail = Tail { deletion, ..Tail::default() };

@@ -11,12 +11,7 @@ use crate::sstable::Bytes;
 const COLLECTED_BYTES_MAX: u64 = 8 << 20;
 
 /// Appends the long value that was the last part of `row`, as JSON.
-pub fn json<T>(
-    row: &mut Row<'_, Bytes>,
-    kind: &Type,
-    length: u64,
-    out: &mut Output<T>,
-) -> Result<(), Stop> {
+pub fn json<T>(row: &mut Row<'_, Bytes>, kind: &Type, length: u64, out: &mut Output<T>) -> Result<(), Stop> {
     match kind {
         Type::Native(Native::Text | Native::Ascii) => text(row, out),
         Type::Native(Native::Blob) | Type::Custom(_) => blob(row, out),

@@ -98,7 +98,11 @@ enum Message {
     Text(Vec<u8>),
     Damage(ReadError, Option<u64>),
     /// The end of a range: where reading ended, unless that was because of damage.
-    End { position: Option<u64>, partitions: u64, misread_deletions: Vec<u64> },
+    End {
+        position: Option<u64>,
+        partitions: u64,
+        misread_deletions: Vec<u64>,
+    },
 }
 
 /// The beginning of a document of this form.

@@ -174,7 +174,9 @@ pub fn parse_varint(text: &str) -> Option<Vec<u8>> {
         }
     }
     bytes.reverse();
-    let redundant = |bytes: &[u8]| matches!(bytes, [0, next, ..] if *next < 0x80) || matches!(bytes, [0xff, next, ..] if *next >= 0x80);
+    let redundant = |bytes: &[u8]| {
+        matches!(bytes, [0, next, ..] if *next < 0x80) || matches!(bytes, [0xff, next, ..] if *next >= 0x80)
+    };
     while redundant(&bytes) {
         bytes.remove(0);
     }
@@ -229,7 +231,9 @@ mod tests {
 
     #[test]
     fn shortest_varints() {
-        for (text, bytes) in [("0", &[0][..]), ("127", &[127]), ("128", &[0, 128]), ("-128", &[128]), ("-129", &[0xff, 0x7f])] {
+        for (text, bytes) in
+            [("0", &[0][..]), ("127", &[127]), ("128", &[0, 128]), ("-128", &[128]), ("-129", &[0xff, 0x7f])]
+        {
             assert_eq!(parse_varint(text).as_deref(), Some(bytes), "{text}");
         }
         assert_eq!((parse_varint(""), parse_varint("-"), parse_varint("1x")), (None, None, None));

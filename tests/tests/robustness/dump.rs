@@ -16,7 +16,8 @@ use crate::node::{PROGRAM, Small, copy_tree, sample};
 
 fn data_files(below: &Path) -> Vec<PathBuf> {
     let mut files = files_below(below).expect("files");
-    files.retain(|path| path.to_string_lossy().ends_with("-Data.db") && !path.to_string_lossy().contains("/snapshots/"));
+    files
+        .retain(|path| path.to_string_lossy().ends_with("-Data.db") && !path.to_string_lossy().contains("/snapshots/"));
     assert!(!files.is_empty(), "no Data.db below {}", below.display());
     files
 }
@@ -217,10 +218,8 @@ fn rows_of_a_backup() {
         let key = key(&stored[0]);
         let one = small.agent.expect(0, &args!["sstable", "get", url, "latest", name, key]).expect("a partition");
         assert!(partitions(&one).iter().any(|partition| partition["rows"] == stored[0]["rows"]), "{one}");
-        let metadata = small
-            .agent
-            .json(&args!["sstable", "metadata", "--repository", root, "latest", name])
-            .expect("metadata");
+        let metadata =
+            small.agent.json(&args!["sstable", "metadata", "--repository", root, "latest", name]).expect("metadata");
         assert!(metadata["sstables"].as_array().is_some_and(|list| !list.is_empty()), "{metadata}");
     }
     let root = &small.repository.root;

@@ -128,8 +128,7 @@ fn at(position: Position) -> Value {
 }
 
 fn columns(columns: &[Column]) -> Value {
-    let column =
-        |column: &Column| json!({ "name": String::from_utf8_lossy(&column.name), "type": column.class });
+    let column = |column: &Column| json!({ "name": String::from_utf8_lossy(&column.name), "type": column.class });
     columns.iter().map(column).collect()
 }
 
@@ -272,6 +271,7 @@ fn text(document: &Value) -> String {
                 let _ = writeln!(text, "  {name}");
                 for (component, length) in lengths {
                     let bytes = output::bytes(length.as_u64().unwrap_or_default());
+                    let length = scalar(length);
                     let _ = writeln!(text, "    {component:<28}{length:>14}  {bytes}");
                 }
             }
