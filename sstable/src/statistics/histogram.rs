@@ -128,7 +128,7 @@ impl TombstoneHistogram {
     /// between two bins the density changes evenly.
     pub fn sum(&self, time: f64) -> f64 {
         let Some(next) = self.bins.iter().position(|&(point, _)| point > time) else {
-            return self.bins.iter().map(|&(_, count)| count as f64).sum();
+            return self.bins.iter().fold(0.0, |sum, &(_, count)| sum + count as f64);
         };
         let (before, after) = self.bins.split_at(next);
         let (Some((&(low, low_count), whole)), Some(&(high, high_count))) = (before.split_last(), after.first()) else {
@@ -137,7 +137,7 @@ impl TombstoneHistogram {
         let (low_count, high_count) = (low_count as f64, high_count as f64);
         let weight = (time - low) / (high - low);
         let here = low_count + (high_count - low_count) * weight;
-        let whole: f64 = whole.iter().map(|&(_, count)| count as f64).sum();
+        let whole = whole.iter().fold(0.0, |sum, &(_, count)| sum + count as f64);
         whole + (low_count + here) * weight / 2.0 + low_count / 2.0
     }
 

@@ -271,6 +271,7 @@ fn text(document: &Value) -> String {
                 let _ = writeln!(text, "  {name}");
                 for (component, length) in lengths {
                     let bytes = output::bytes(length.as_u64().unwrap_or_default());
+                    let length = scalar(length);
                     let _ = writeln!(text, "    {component:<28}{length:>14}  {bytes}");
                 }
             }
