@@ -17,6 +17,17 @@ pub enum ReadError {
     Format(#[from] Error),
 }
 
+impl ReadError {
+    /// Names the component whose bytes are wrong, once, where it is known.
+    #[must_use]
+    pub fn in_component(self, component: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(error),
+            Self::Format(error) => Self::Format(error.in_component(component)),
+        }
+    }
+}
+
 /// Size of the window: small beside everything else, large beside the cost of a read.
 const WINDOW_LENGTH: u64 = 64 << 10;
 

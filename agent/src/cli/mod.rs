@@ -70,7 +70,7 @@ enum Command {
     Restore(restore::Options),
     /// Write a backup as a tar to standard output
     Export(export::Options),
-    /// Look at SSTable files: verify checksums, show metadata
+    /// Look into SSTables, on this machine or in a backup: rows, metadata, checksums
     Sstable(sstable::Options),
     /// Try everything that a backup needs on this node, and say what is missing
     Doctor(doctor::Options),
@@ -231,7 +231,7 @@ async fn run(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Verify(options) => verify::run(global, &config, options).await,
         Command::Restore(options) => restore::run(global, &config, options).await,
         Command::Export(options) => export::run(global, &config, options).await,
-        Command::Sstable(options) => sstable::run(global, options),
+        Command::Sstable(options) => sstable::run(global, &config, options).await,
         Command::Doctor(options) => doctor::run(global, &config, options).await,
         Command::Repository(options) => repository::run(global, &config, options).await,
         Command::Config(_) | Command::Demo(_) => Ok(Outcome::Done),

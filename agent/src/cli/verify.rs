@@ -30,9 +30,12 @@ pub struct Options {
     /// Repository: a name from the configuration, a path, or a URL
     #[arg(long, value_name = "NAME-OR-URL", requires = "backup")]
     repository: Option<String>,
-    /// How far to go with a backup: every object is there, has its size, has its bytes
+    /// How far to go with a backup: every object is there, has its size, has its bytes, has rows that make sense
     #[arg(long, value_enum, default_value = "checksum")]
     level: Level,
+    /// Look at every partition and row, too: their order, the indexes, the filter, what Statistics.db claims
+    #[arg(long, conflicts_with = "level")]
+    extended: bool,
     /// Verify a snapshot of this node instead of its live SSTables
     #[arg(long, value_name = "TAG", conflicts_with = "backup")]
     snapshot: Option<String>,
@@ -53,15 +56,19 @@ struct Document {
 }
 
 pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::Result<Outcome> {
-    let Options { backup, repository, level, snapshot, node, selection } = options;
+    let Options { backup, repository, level, extended, snapshot, node, selection } = options;
     let selection = selection.parse(&SelectionText::default())?;
     let (Some(backup), Some(repository)) = (backup, repository) else {
         let directories = node.data_directories(config)?;
         let found =
             tokio::task::spawn_blocking(move || on_node(&directories, &selection, snapshot.as_deref())).await??;
         let OnNode { files, what, notices } = found;
-        return tokio::task::block_in_place(|| sstable::verify(global, &files, &format!(" of {what}"), &notices));
+        let depth = sstable::Depth::of(extended);
+        return tokio::task::block_in_place(|| {
+            sstable::verify(global, &files, depth, &format!(" of {what}"), &notices)
+        });
     };
+    let level = if extended { Level::Rows } else { level };
     let store = store::open(&config.repository(&repository)?).await?;
     Repository::open(store.as_ref()).await?;
     let catalog = Catalog::of(store.as_ref());
@@ -161,12 +168,21 @@ fn text(document: &Document) -> String {
     for problem in &proof.problems {
         let _ = writeln!(text, "damage: {} {}: {} ({})", problem.table, problem.file, problem.problem, problem.object);
     }
+    for note in &proof.notes {
+        let _ = writeln!(text, "note: {} {}: {}", note.table, note.file, note.problem);
+    }
     let level = serde_json::to_value(document.level).ok().and_then(|level| Some(level.as_str()?.to_owned()));
     let _ = writeln!(
         text,
-        "backup {backup_id}: {}, {}, {} in {}: {} (level: {})",
+        "backup {backup_id}: {}, {}{}, {} in {}: {} (level: {})",
         output::count(proof.amount.sstables, "SSTable"),
         output::count(proof.amount.files, "file"),
+        match (proof.partitions, proof.rows) {
+            (Some(partitions), Some(rows)) => {
+                format!(", {}, {}", output::count(partitions, "partition"), output::count(rows, "row"))
+            }
+            _ => String::new(),
+        },
         output::bytes(proof.amount.bytes),
         output::duration(document.seconds),
         match proof.problems.len() {

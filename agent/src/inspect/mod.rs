@@ -5,8 +5,9 @@
 
 pub mod reader;
 mod sstable;
+mod tap;
 
-pub use sstable::{Inspection, SSTableFiles, inspect};
+pub use sstable::{Inspection, RowsSeen, SSTableFiles, inspect, inspect_rows};
 
 use bytes::Bytes;
 use helenus_sstable::component::Component;

@@ -53,6 +53,11 @@ impl Reader {
         Ok(Self { path: path.to_owned(), file, direct: None, length, offset: 0, buffers: buffers.clone() })
     }
 
+    /// The open file, for who has to go back in it.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The same open file, read from another offset on, which must be a multiple of [`SLICE_BYTES`].
     pub fn again(&self, offset: u64) -> io::Result<Self> {
         debug_assert!(offset.is_multiple_of(SLICE_BYTES as u64));

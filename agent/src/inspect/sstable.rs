@@ -17,15 +17,20 @@ use helenus_sstable::descriptor::{Descriptor, FileName};
 use helenus_sstable::digest::Digest;
 use helenus_sstable::filter::{self, FilterHeader};
 use helenus_sstable::sai::FooterCheck;
+use helenus_sstable::source::Source;
 use helenus_sstable::statistics::Statistics;
 use helenus_sstable::toc::Toc;
-use helenus_sstable::verify::data::DataVerifier;
+use helenus_sstable::verify::data::{DataReport, DataVerifier};
 use helenus_sstable::verify::report::{Finding, Severity};
+use helenus_sstable::verify::rows::{self, Primary, RowsReport};
 use helenus_sstable::verify::set::{self, CrcFacts, SetFacts};
+use helenus_sstable::version::Format;
 use helenus_sstable::window::ReadError;
+use serde::Serialize;
 
 use super::reader::{Buffers, ComponentSource, Reader};
-use super::{HELD_BYTES_MAX, HELD_TOTAL_BYTES_MAX, Sink};
+use super::tap::Tap;
+use super::{HELD_BYTES_MAX, HELD_TOTAL_BYTES_MAX, Nowhere, Sink};
 
 /// The files of one SSTable in one directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +112,21 @@ pub struct Inspection {
     pub bytes: u64,
     /// `Statistics.db`, if it could be read.
     pub statistics: Option<Statistics>,
+    /// What was seen of its rows, if they were looked at.
+    pub rows: Option<RowsSeen>,
+}
+
+/// What a walk over every row has seen.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct RowsSeen {
+    /// Partitions that were read to their end.
+    pub partitions: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Cells in them.
+    pub cells: u64,
+    /// What could not be checked, and why.
+    pub not_checked: Vec<String>,
 }
 
 impl Inspection {
@@ -140,6 +160,30 @@ pub fn inspect(files: &SSTableFiles, buffers: &Buffers, sink: &mut dyn Sink) -> 
     Ok(state.finish())
 }
 
+/// The same for who only wants to know, and with every partition and row looked at, in the same one read of `Data.db`.
+pub fn inspect_rows(files: &SSTableFiles, buffers: &Buffers) -> anyhow::Result<Inspection> {
+    let mut state = State::new(files, buffers);
+    let held = files.held();
+    let mut sources = BTreeMap::new();
+    for (component, length) in files.lengths.iter().filter(|(component, _)| **component != Component::Data) {
+        let context = || files.path(component).display().to_string();
+        let source = if held.contains(&component) {
+            let bytes = state.read_whole(component).with_context(context)?;
+            state.look_at(component, &bytes).with_context(context)?;
+            ComponentSource::Held(bytes)
+        } else {
+            state.stream(component, *length, &mut Nowhere).with_context(context)?;
+            ComponentSource::File(File::open(files.path(component)).with_context(context)?, *length)
+        };
+        sources.insert(component.clone(), source);
+    }
+    if let Some(length) = files.lengths.get(&Component::Data) {
+        let context = || files.path(&Component::Data).display().to_string();
+        state.rows(*length, &sources).with_context(context)?;
+    }
+    Ok(state.finish())
+}
+
 struct State<'a> {
     files: &'a SSTableFiles,
     buffers: &'a Buffers,
@@ -156,6 +200,7 @@ struct State<'a> {
     crc: Option<(CrcFile, ComponentSource)>,
     data_crc: Option<u32>,
     first_chunk: Option<Vec<u8>>,
+    rows: Option<RowsSeen>,
 }
 
 impl<'a> State<'a> {
@@ -176,6 +221,7 @@ impl<'a> State<'a> {
             crc: None,
             data_crc: None,
             first_chunk: None,
+            rows: None,
         }
     }
 
@@ -311,38 +357,97 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    fn data(&mut self, length: u64, held: bool, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        // What the chunks and the sums of Data.db are is known now; the facts about them are needed once more later.
-        let chunks = match (&self.compression_info, &self.crc) {
+    /// How `Data.db` is cut into chunks, by what is known of the other components.
+    fn chunks(&self) -> Chunks<&ComponentSource> {
+        match (&self.compression_info, &self.crc) {
             (Some((info, source)), _) => Chunks::Compressed(info.clone(), source),
             (None, Some((crc, source))) => Chunks::Plain(*crc, source),
             (None, None) => Chunks::Unknown,
-        };
-        let digest = if self.files.descriptor.version.is_parsable() { self.digest } else { None };
-        let mut verifier = DataVerifier::new(chunks, length, digest);
-        let mut bytes_read = 0;
+        }
+    }
+
+    fn verifier(&self, length: u64) -> DataVerifier<&ComponentSource> {
+        let digest = if self.can_judge() { self.digest } else { None };
+        DataVerifier::new(self.chunks(), length, digest)
+    }
+
+    fn data(&mut self, length: u64, held: bool, sink: &mut dyn Sink) -> anyhow::Result<()> {
+        let mut verifier = self.verifier(length);
         if held {
             let bytes = Reader::open(&self.files.path(&Component::Data), self.buffers)?.read_whole()?;
-            bytes_read += bytes.len() as u64;
             verifier.push(&bytes)?;
             sink.whole(&Component::Data, &bytes)?;
         } else {
             let mut reader = Reader::open(&self.files.path(&Component::Data), self.buffers)?;
             sink.begin(&Component::Data, reader.length())?;
             while let Some(slice) = reader.next_slice()? {
-                bytes_read += slice.len() as u64;
                 verifier.push(&slice)?;
                 sink.slice(slice)?;
             }
         }
         let report = verifier.finish()?;
-        self.bytes += bytes_read;
+        self.data_checked(report);
+        Ok(())
+    }
+
+    fn data_checked(&mut self, report: DataReport) {
+        self.bytes += report.length;
         self.data_crc = Some(report.crc);
         self.findings_dropped += report.findings_dropped;
         self.first_chunk = report.first_chunk;
         if self.can_judge() {
             self.findings.extend(report.findings);
         }
+    }
+
+    /// Checks `Data.db` while its rows are walked.
+    fn rows(&mut self, length: u64, sources: &BTreeMap<Component, ComponentSource>) -> anyhow::Result<()> {
+        let tap = Tap::open(&self.files.path(&Component::Data), self.buffers, self.verifier(length))?;
+        let report = match &self.statistics {
+            Some(statistics) if self.can_judge() => {
+                let source = |component| sources.get(component).map(|source| source as &dyn Source);
+                let primary = match self.files.descriptor.format {
+                    Format::Big => source(&Component::Index).map(Primary::Big),
+                    Format::Bti => source(&Component::Partitions)
+                        .and_then(|partitions| Some(Primary::Bti(partitions, source(&Component::Rows)?))),
+                };
+                rows::verify(rows::Files {
+                    version: self.files.descriptor.version,
+                    statistics,
+                    data: &tap,
+                    chunks: match self.chunks() {
+                        Chunks::Compressed(info, source) => Chunks::Compressed(info, source as &dyn Source),
+                        Chunks::Plain(crc, source) => Chunks::Plain(crc, source),
+                        // Without the file that says how it is cut, compressed data cannot be told from plain.
+                        Chunks::Unknown => Chunks::Unknown,
+                    },
+                    primary: primary.unwrap_or(Primary::Missing),
+                    filter: source(&Component::Filter),
+                    summary: source(&Component::Summary),
+                })?
+            }
+            Some(_) => {
+                RowsReport { not_checked: vec!["rows: the version is not known".to_owned()], ..RowsReport::default() }
+            }
+            None => RowsReport {
+                not_checked: vec!["rows: without Statistics.db nobody knows what they are made of".to_owned()],
+                ..RowsReport::default()
+            },
+        };
+        let data = tap.finish()?;
+        self.data_checked(data);
+        let RowsReport { partitions, rows, cells, findings, findings_dropped, not_checked, .. } = report;
+        self.findings_dropped += findings_dropped;
+        for finding in findings {
+            // What is wrong with a chunk or with a whole file is met by both.
+            let is_known = self.findings.iter().any(|known| {
+                (&known.component, known.offset, &known.what) == (&finding.component, finding.offset, &finding.what)
+            });
+            if !is_known {
+                self.findings.push(finding);
+            }
+        }
+        self.rows = Some(RowsSeen { partitions, rows, cells, not_checked });
         Ok(())
     }
 
@@ -365,7 +470,7 @@ impl<'a> State<'a> {
                 self.findings.push(finding);
             }
         }
-        let Self { findings, findings_dropped, data_crc, bytes, statistics, .. } = self;
-        Inspection { findings, findings_dropped, data_crc, bytes, statistics }
+        let Self { findings, findings_dropped, data_crc, bytes, statistics, rows, .. } = self;
+        Inspection { findings, findings_dropped, data_crc, bytes, statistics, rows }
     }
 }

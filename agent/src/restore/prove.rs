@@ -6,6 +6,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use futures::TryStreamExt;
+use helenus_sstable::component::Component;
+use helenus_sstable::descriptor::FileName;
+use helenus_sstable::verify::report::Severity;
+use helenus_sstable::verify::rows::RowsReport;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -13,6 +17,8 @@ use super::fetch::Fetcher;
 use crate::catalog::Catalog;
 use crate::manifest::Manifest;
 use crate::manifest::model::{Amount, StoredSSTable};
+use crate::sstable::SSTable;
+use crate::sstable::stored::Stored;
 use crate::store::key::{self, ObjectKey, Root};
 use crate::store::{Depth, Listed, Store};
 
@@ -26,6 +32,8 @@ pub enum Level {
     Size,
     /// And every byte of every file is as it was stored.
     Checksum,
+    /// And every partition and row makes sense, and the indexes and statistics tell the truth of them.
+    Rows,
 }
 
 /// What is wrong with one file of a backup.
@@ -48,6 +56,24 @@ pub struct Proof {
     pub amount: Amount,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// What is odd and no damage, and what could not be checked; only of the level `rows`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Problem>,
+    /// Partitions that were read; only of the level `rows`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u64>,
+    /// Rows in them; only of the level `rows`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
+/// What a proof of one SSTable has seen.
+#[derive(Default)]
+struct Seen {
+    problems: Vec<Problem>,
+    notes: Vec<Problem>,
+    partitions: u64,
+    rows: u64,
 }
 
 /// Proves every object that the backup names.
@@ -62,6 +88,9 @@ pub async fn prove(
     let catalog = Catalog::of(store.as_ref());
     let listed = if level < Level::Checksum { Some(Arc::new(listing(store.as_ref(), manifest).await?)) } else { None };
     let mut proof = Proof::default();
+    if level == Level::Rows {
+        (proof.partitions, proof.rows) = (Some(0), Some(0));
+    }
     let mut running = JoinSet::new();
     for table in &manifest.tables {
         let Some(hash) = &table.part else { continue };
@@ -84,12 +113,20 @@ pub async fn prove(
                 collect(&mut proof, running.join_next().await)?;
             }
             let (name, fetcher, listed) = (name.clone(), fetcher.clone(), listed.clone());
+            let store = store.clone();
             running.spawn_blocking(move || {
-                let problems = match listed {
-                    Some(listed) => look_up(&sstable, &name, &listed, level),
-                    None => read(&sstable, &name, &fetcher),
+                let mut seen = Seen {
+                    problems: match listed {
+                        Some(listed) => look_up(&sstable, &name, &listed, level),
+                        None => read(&sstable, &name, &fetcher),
+                    },
+                    ..Seen::default()
                 };
-                (sstable.amount(), problems)
+                // Of bytes that are not those that were stored the rows tell nothing.
+                if level == Level::Rows && seen.problems.is_empty() && !sstable.damaged {
+                    walk(&sstable, &name, store, &mut seen)?;
+                }
+                Ok((sstable.amount(), seen))
             });
         }
     }
@@ -100,13 +137,16 @@ pub async fn prove(
     Ok(proof)
 }
 
-type Joined = Option<Result<(Amount, Vec<Problem>), tokio::task::JoinError>>;
+type Joined = Option<Result<anyhow::Result<(Amount, Seen)>, tokio::task::JoinError>>;
 
 fn collect(proof: &mut Proof, joined: Joined) -> anyhow::Result<()> {
     if let Some(joined) = joined {
-        let (amount, problems) = joined.context("a reader failed")?;
+        let (amount, seen) = joined.context("a reader failed")??;
         proof.amount.add(amount);
-        proof.problems.extend(problems);
+        proof.problems.extend(seen.problems);
+        proof.notes.extend(seen.notes);
+        proof.partitions = proof.partitions.map(|partitions| partitions + seen.partitions);
+        proof.rows = proof.rows.map(|rows| rows + seen.rows);
     }
     Ok(())
 }
@@ -141,6 +181,33 @@ fn read(sstable: &StoredSSTable, table: &str, fetcher: &Fetcher) -> Vec<Problem>
     outcomes
         .filter_map(|outcome| Some(report(sstable, table, outcome.file, outcome.result.err()?.to_string())))
         .collect()
+}
+
+/// Walks the rows of an SSTable whose bytes have been proven, by ranges of its objects.
+fn walk(sstable: &StoredSSTable, table: &str, store: Arc<dyn Store>, seen: &mut Seen) -> anyhow::Result<()> {
+    let name = FileName::parse(&format!("{}-Data.db", sstable.sstable))
+        .map_err(|error| anyhow::anyhow!("{}: {error}", sstable.sstable))?;
+    let stored = Stored::new(store, table.to_owned(), sstable);
+    let opened = SSTable::stored(name.descriptor, stored);
+    let RowsReport { partitions, rows, findings, findings_dropped, not_checked, .. } =
+        opened.verify_rows().with_context(|| opened.to_string())?;
+    (seen.partitions, seen.rows) = (partitions, rows);
+    let of = |component: &Component, problem| {
+        let stored = sstable.files.iter().find(|file| file.component == component.name()).or(sstable.files.first());
+        stored.map(|file| report(sstable, table, file, problem))
+    };
+    for finding in &findings {
+        let problem = of(&finding.component, finding.to_string());
+        match finding.severity {
+            Severity::Damage => seen.problems.extend(problem),
+            Severity::Warning => seen.notes.extend(problem),
+        }
+    }
+    if findings_dropped > 0 {
+        seen.problems.extend(of(&Component::Data, format!("and {findings_dropped} more findings")));
+    }
+    seen.notes.extend(not_checked.into_iter().filter_map(|what| of(&Component::Data, format!("not checked: {what}"))));
+    Ok(())
 }
 
 fn report(sstable: &StoredSSTable, table: &str, file: &crate::manifest::model::StoredFile, problem: String) -> Problem {

@@ -5,12 +5,17 @@
 //! ```
 //!
 //! Nothing but its structure protects this file: an index that is walked to its exact end, with positions that only
-//! grow, is all the proof there is. Row indexes are stepped over by their size, not decoded.
+//! grow, is all the proof there is. Row indexes are stepped over by their size; [`super::row_index`] decodes them.
+
+use std::ops::Range;
 
 use crate::component::Component;
 use crate::cql::wire::{Reader, hex};
+use crate::cursor::Cursor;
 use crate::error::{Error, Result};
+use crate::source::Source;
 use crate::verify::report::Finding;
+use crate::window::ReadError;
 
 /// A broken index can be wrong in every entry; the first few tell as much.
 const FINDINGS_MAX: usize = 16;
@@ -181,12 +186,94 @@ struct Head<'a> {
 
 impl<'a> Head<'a> {
     fn read(bytes: &'a [u8], offset: u64) -> Result<Self, Error> {
-        let mut reader = Reader::new(bytes, offset);
+        Self::read_from(&mut Reader::new(bytes, offset))
+    }
+
+    fn read_from(reader: &mut Reader<'a>) -> Result<Self, Error> {
         Ok(Self {
             key: reader.sbytes("key")?,
             position: reader.uvint("position in Data.db")?,
             row_index_size: reader.uvint("size of the row index")?,
         })
+    }
+}
+
+/// Longest head of an entry: a key and two numbers.
+const HEAD_LENGTH_MAX: usize = 2 + u16::MAX as usize + 2 * 9;
+
+/// One partition in an `Index.db`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// Where the entry starts.
+    pub offset: u64,
+    /// As stored.
+    pub key: Vec<u8>,
+    /// Of the partition, in the uncompressed `Data.db`.
+    pub position: u64,
+    /// Of the row index, in `Index.db`; empty if the partition has none.
+    pub row_index: Range<u64>,
+}
+
+/// The entries of an `Index.db` from one of them on, as they are pulled. After an error there is nothing more.
+#[derive(Debug)]
+pub struct Entries<S> {
+    cursor: Cursor<S>,
+    peeked: Option<Option<IndexEntry>>,
+}
+
+impl<S: Source> Entries<S> {
+    /// From `start`, where an entry must start, up to the end of the file.
+    pub fn new(source: S, start: u64) -> Self {
+        Self::with_read_length(source, start, 0)
+    }
+
+    /// The same, with so many bytes or more read at once.
+    pub fn with_read_length(source: S, start: u64, read_length: usize) -> Self {
+        let end = source.len();
+        Self { cursor: Cursor::new(source, start, end).with_read_length(read_length), peeked: None }
+    }
+
+    /// The next entry, which stays the next.
+    pub fn peek(&mut self) -> Result<Option<&IndexEntry>, ReadError> {
+        let peeked = match self.peeked.take() {
+            Some(peeked) => peeked,
+            None => self.read()?,
+        };
+        Ok(self.peeked.insert(peeked).as_ref())
+    }
+
+    fn read(&mut self) -> Result<Option<IndexEntry>, ReadError> {
+        if self.cursor.is_at_end() {
+            return Ok(None);
+        }
+        let offset = self.cursor.position();
+        let (key, position, size) = self.cursor.decode(HEAD_LENGTH_MAX, |reader| {
+            let Head { key, position, row_index_size } = Head::read_from(reader)?;
+            Ok((key.to_vec(), position, row_index_size))
+        })?;
+        let start = self.cursor.position();
+        let left = self.cursor.end().saturating_sub(start);
+        if size > left {
+            let expected = format_args!("at most {left}, what is left");
+            return Err(Error::corrupt(offset, "size of the row index", expected, size).into());
+        }
+        self.cursor.seek(start + size);
+        Ok(Some(IndexEntry { offset, key, position, row_index: start..start + size }))
+    }
+}
+
+impl<S: Source> Iterator for Entries<S> {
+    type Item = Result<IndexEntry, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = match self.peeked.take() {
+            Some(peeked) => Ok(peeked),
+            None => self.read(),
+        };
+        if entry.is_err() {
+            self.cursor.seek(u64::MAX);
+        }
+        entry.map_err(|error| error.in_component(Component::Index)).transpose()
     }
 }
 
@@ -213,7 +300,7 @@ mod tests {
         for (key, position, row_index) in entries {
             bytes.extend_from_slice(&(key.len() as u16).to_be_bytes());
             bytes.extend_from_slice(key);
-            for number in [*position, row_index.len() as u64] {
+            for number in [*position, row_index.len()] {
                 bytes.push(0xff);
                 bytes.extend_from_slice(&number.to_be_bytes());
             }

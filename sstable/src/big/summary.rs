@@ -11,8 +11,11 @@
 //! which has been little-endian wherever Cassandra runs. Cassandra rebuilds the file from `Index.db` at will: nothing
 //! that is wrong with it is damage.
 
+use crate::component::Component;
 use crate::cql::wire::{Reader, hex};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::source::Source;
+use crate::window::ReadError;
 
 /// Sampling levels go down from here.
 const SAMPLING_LEVEL_MAX: i32 = 128;
@@ -120,6 +123,127 @@ impl Summary {
     }
 }
 
+/// Bytes before the offsets.
+const HEAD_LENGTH: u64 = 24;
+/// Bytes at the end of an entry: its position.
+const POSITION_LENGTH: u64 = 8;
+
+/// An entry of the summary, as it is read for a lookup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Partition key.
+    pub key: Vec<u8>,
+    /// Of its entry in `Index.db`.
+    pub index_position: u64,
+}
+
+/// Longest file that is read in one go, that of 15 million partitions. A longer one is read entry by entry.
+const HELD_LENGTH_MAX: u64 = 4 << 20;
+
+/// The entries of a `Summary.db`, in any order.
+///
+/// Nothing vouches for this file. What a sample says is a hint, to be compared with the entry of `Index.db` it leads to.
+#[derive(Debug)]
+pub struct Samples<S> {
+    source: S,
+    /// The whole file, unless it is too long for that.
+    held: Option<Vec<u8>>,
+    count: u64,
+    /// Of offsets and entries.
+    size: u64,
+}
+
+impl<S: Source> Samples<S> {
+    /// Reads the file, or of a long one the number of entries.
+    pub fn open(source: S) -> std::result::Result<Self, ReadError> {
+        let file_length = source.len();
+        if file_length < HEAD_LENGTH {
+            let error = Error::truncated(0, "head", HEAD_LENGTH, file_length);
+            return Err(error.in_component(Component::Summary).into());
+        }
+        let is_held = file_length <= HELD_LENGTH_MAX;
+        let wanted = if is_held { file_length } else { HEAD_LENGTH };
+        let mut start = vec![0; usize::try_from(wanted).unwrap_or_default()];
+        source.read_at(0, &mut start)?;
+        let (count, size) = Self::sizes(&start, file_length).map_err(|error| error.in_component(Component::Summary))?;
+        Ok(Self { source, held: is_held.then_some(start), count, size })
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        match &self.held {
+            Some(held) => held.as_slice().read_at(offset, buffer),
+            None => self.source.read_at(offset, buffer),
+        }
+    }
+
+    fn sizes(head: &[u8], file_length: u64) -> Result<(u64, u64)> {
+        let mut reader = Reader::new(head, 0);
+        in_range(&mut reader, i32::MAX, "min index interval")?;
+        let count = u64::from(in_range(&mut reader, i32::MAX, "number of entries")?);
+        let at = reader.clone();
+        let size = reader.i64("size of the entries")?;
+        let allowed = count * (4 + POSITION_LENGTH)..=file_length - HEAD_LENGTH;
+        let size = u64::try_from(size).ok().filter(|size| allowed.contains(size)).ok_or_else(|| {
+            let expected = format_args!("{} to {}", allowed.start(), allowed.end());
+            at.corrupt("size of the entries", expected, size)
+        })?;
+        Ok((count, size))
+    }
+
+    /// Entries.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// An entry by its number, which is less than [`Self::count`].
+    pub fn get(&self, number: u64) -> std::result::Result<Sample, ReadError> {
+        let is_last = number + 1 >= self.count;
+        let mut offsets = [0; 8];
+        let wanted = offsets.get_mut(..if is_last { 4 } else { 8 }).unwrap_or_default();
+        self.read_at(HEAD_LENGTH + number * 4, wanted)?;
+        let [start, next] = [0, 4].map(|at| {
+            let bytes = offsets.get(at..).and_then(|offset| offset.first_chunk().copied());
+            u64::from(u32::from_le_bytes(bytes.unwrap_or_default()))
+        });
+        let end = if is_last { self.size } else { next };
+        let allowed = POSITION_LENGTH..=POSITION_LENGTH + u64::from(u16::MAX);
+        let length = end.checked_sub(start).filter(|length| end <= self.size && allowed.contains(length));
+        let Some(length) = length else {
+            let expected = format_args!("up to {} within {}", allowed.end(), self.size);
+            let got = format_args!("{start} to {end}");
+            let error = Error::corrupt(HEAD_LENGTH + number * 4, "entry", expected, got);
+            return Err(error.in_component(Component::Summary).into());
+        };
+        let mut key = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.read_at(HEAD_LENGTH + start, &mut key)?;
+        let position = key.split_last_chunk().map_or(0, |(_, position)| u64::from_le_bytes(*position));
+        key.truncate(key.len().saturating_sub(POSITION_LENGTH as usize));
+        Ok(Sample { key, index_position: position })
+    }
+
+    /// The last entry that is not greater than what is looked for, and the position of the one behind it. `is_greater`
+    /// says so of a key.
+    pub fn floor(
+        &self,
+        is_greater: impl Fn(&[u8]) -> bool,
+    ) -> std::result::Result<Option<(Sample, Option<u64>)>, ReadError> {
+        let (mut low, mut high) = (0, self.count);
+        let (mut found, mut next) = (None, None);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let sample = self.get(middle)?;
+            if is_greater(&sample.key) {
+                next = Some(sample.index_position);
+                high = middle;
+            } else {
+                found = Some(sample);
+                low = middle + 1;
+            }
+        }
+        Ok(found.map(|sample| (sample, next)))
+    }
+}
+
 fn in_range(reader: &mut Reader<'_>, max: i32, what: &'static str) -> Result<u32> {
     let before = reader.clone();
     let value = reader.i32(what)?;
@@ -205,14 +329,32 @@ mod tests {
     }
 
     #[test]
+    fn samples() {
+        let bytes = encode(&[(b"a", 0), (b"bb", 500), (b"c", 900)]);
+        let samples = Samples::open(&bytes[..]).unwrap();
+        let floor = |key: &[u8]| {
+            let found = samples.floor(|sample| sample > key).unwrap();
+            found.map(|(sample, next)| (sample.key, sample.index_position, next))
+        };
+        assert_eq!(floor(b"A"), None);
+        assert_eq!(floor(b"a"), Some((b"a".to_vec(), 0, Some(500))));
+        assert_eq!(floor(b"b"), Some((b"a".to_vec(), 0, Some(500))));
+        assert_eq!(floor(b"bc"), Some((b"bb".to_vec(), 500, Some(900))));
+        assert_eq!(floor(b"d"), Some((b"c".to_vec(), 900, None)));
+    }
+
+    #[test]
     fn every_prefix_and_every_flip_is_harmless() {
         let bytes = encode(&[(b"a", 0), (b"b", 500), (b"c", 900)]);
+        let floor = |bytes: &[u8]| Samples::open(bytes).and_then(|samples| samples.floor(|sample| sample > &b"b"[..]));
         for cut in 0..bytes.len() {
             assert!(Summary::parse(&bytes[..cut]).is_err(), "cut at {cut}");
+            let _ = floor(&bytes[..cut]);
             for bit in 0..8 {
                 let mut flipped = bytes.clone();
                 flipped[cut] ^= 1 << bit;
                 let _ = Summary::parse(&flipped);
+                let _ = floor(&flipped);
             }
         }
         let longer = [&bytes[..], &[0]].concat();

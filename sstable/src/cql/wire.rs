@@ -268,7 +268,7 @@ fn modified_utf8(bytes: &[u8]) -> Option<String> {
 }
 
 /// The first bytes of a key or value for a message: a name of 64 KiB would drown the rest of it.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     const BYTES_SHOWN_MAX: usize = 32;
     let mut text: String = bytes.iter().take(BYTES_SHOWN_MAX).map(|byte| format!("{byte:02x}")).collect();
     if bytes.len() > BYTES_SHOWN_MAX {

@@ -29,6 +29,7 @@ mod stream;
 
 use std::sync::Arc;
 
+pub(crate) use partition::read_deletion;
 pub use partition::{MarkerAt, Partition, Unfiltered};
 pub use row::Row;
 

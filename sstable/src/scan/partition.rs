@@ -184,7 +184,7 @@ fn read_sizes(reader: &mut Reader<'_>, file_end: u64, row: &mut RowState) -> Res
 }
 
 /// The deletion of a partition, and whether Cassandra cannot read it.
-pub(super) fn read_deletion(reader: &mut Reader<'_>, is_short: bool) -> Result<(DeletionTime, bool)> {
+pub(crate) fn read_deletion(reader: &mut Reader<'_>, is_short: bool) -> Result<(DeletionTime, bool)> {
     const WHAT: &str = "deletion of a partition";
     if !is_short {
         let local_deletion_time = i64::from(reader.i32(WHAT)?);

@@ -75,6 +75,28 @@ impl EstimatedHistogram {
     }
 }
 
+impl EstimatedHistogram {
+    /// The least that the lowest value can have been; 0 if there is none.
+    pub fn min(&self) -> i64 {
+        match self.counts.iter().position(|&count| count > 0) {
+            Some(index) if index > 0 => self.offsets.get(index - 1).map_or(0, |&before| before.saturating_add(1)),
+            _ => 0,
+        }
+    }
+
+    /// Mean of the values, each taken for the upper end of its range, rounded up as Cassandra does. `None` if there are
+    /// none, or some too large for any range.
+    pub fn mean(&self) -> Option<i64> {
+        let (overflow, counts) = self.counts.split_last()?;
+        let count = self.count();
+        if *overflow > 0 || count == 0 {
+            return None;
+        }
+        let sum: f64 = counts.iter().zip(&self.offsets).map(|(&count, &offset)| count as f64 * offset as f64).sum();
+        Some((sum / count as f64).ceil() as i64)
+    }
+}
+
 /// When tombstones and expiring cells may be dropped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TombstoneHistogram {
@@ -100,6 +122,23 @@ impl TombstoneHistogram {
             });
         }
         Ok(Self { bins_max, bins })
+    }
+
+    /// About how many of them may be dropped at a time in seconds, by the rule of Cassandra's `TombstoneHistogram.sum`:
+    /// between two bins the density changes evenly.
+    pub fn sum(&self, time: f64) -> f64 {
+        let Some(next) = self.bins.iter().position(|&(point, _)| point > time) else {
+            return self.bins.iter().fold(0.0, |sum, &(_, count)| sum + count as f64);
+        };
+        let (before, after) = self.bins.split_at(next);
+        let (Some((&(low, low_count), whole)), Some(&(high, high_count))) = (before.split_last(), after.first()) else {
+            return 0.0;
+        };
+        let (low_count, high_count) = (low_count as f64, high_count as f64);
+        let weight = (time - low) / (high - low);
+        let here = low_count + (high_count - low_count) * weight;
+        let whole = whole.iter().fold(0.0, |sum, &(_, count)| sum + count as f64);
+        whole + (low_count + here) * weight / 2.0 + low_count / 2.0
     }
 
     /// How many tombstones were counted.

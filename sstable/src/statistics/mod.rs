@@ -26,8 +26,10 @@ use header::Header;
 use stats::Stats;
 use validation::Validation;
 
+use crate::cql::types::Type;
 use crate::cql::wire::Reader;
 use crate::error::{Error, Result};
+use crate::partitioner::Partitioner;
 use crate::version::Version;
 
 /// Cassandra writes four parts; more than this is no file of its.
@@ -85,6 +87,13 @@ impl Statistics {
             }
         }
         Ok(parsed)
+    }
+
+    /// The partitioner that gives the partitions their order; `None` if it is not Cassandra's own, or if its order
+    /// depends on a key type that we do not know.
+    pub fn partitioner(&self) -> Option<Partitioner> {
+        let key_type = Type::parse(&self.header.as_ref()?.partition_key_type).ok()?;
+        Partitioner::from_class(&self.validation.as_ref()?.partitioner, &key_type)
     }
 }
 
@@ -303,7 +312,7 @@ pub(crate) mod tests {
             assert_eq!(parsed.compaction.unwrap().cardinality_estimator_bytes, 2);
             assert_eq!(parsed.header.unwrap().regular_columns[0].name, b"v");
             let validation = parsed.validation.unwrap();
-            assert_eq!(validation.partitioner, crate::partitioner::MURMUR3_PARTITIONER);
+            assert_eq!(validation.partitioner, "org.apache.cassandra.dht.Murmur3Partitioner");
             let stats = parsed.stats.unwrap();
             let is_oa = text == "oa" || text == "da";
             assert_eq!(stats.partition_count(), 3, "{text}");

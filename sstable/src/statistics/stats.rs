@@ -258,6 +258,13 @@ impl Stats {
         }
     }
 
+    /// About which share of the cells are tombstones, or expired, that may be dropped if all deleted before that second
+    /// may be.
+    pub fn droppable_tombstones(&self, before: i64) -> f64 {
+        let cells = self.cells_per_partition.mean().unwrap_or(0) as f64 * self.cells_per_partition.count() as f64;
+        if cells > 0.0 { self.tombstone_drop_times.sum(before as f64) / cells } else { 0.0 }
+    }
+
     /// How many partitions the SSTable has.
     pub fn partition_count(&self) -> u64 {
         self.partition_sizes.count()

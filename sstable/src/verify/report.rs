@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::component::Component;
+use crate::cql::wire::hex;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,8 +22,11 @@ pub enum Severity {
 pub struct Finding {
     /// The component in which it shows.
     pub component: Component,
-    /// Byte offset in the component, where there is one.
+    /// Byte offset in the component, where there is one. In `Data.db` it is one of the uncompressed data if a partition
+    /// is named, and one of the file if not.
     pub offset: Option<u64>,
+    /// Key of the partition concerned, where there is one.
+    pub partition: Option<Vec<u8>>,
     /// Whether data is at risk.
     pub severity: Severity,
     /// The rule that is broken, as a short noun phrase (`chunk checksum`).
@@ -45,11 +49,19 @@ impl Finding {
         Self {
             component,
             offset: offset.into(),
+            partition: None,
             severity: Severity::Damage,
             what: what.into(),
             expected: expected.to_string(),
             got: got.to_string(),
         }
+    }
+
+    /// Names the partition concerned.
+    #[must_use]
+    pub fn in_partition(mut self, key: &[u8]) -> Self {
+        self.partition = Some(key.to_vec());
+        self
     }
 
     /// The same as a warning.
@@ -68,11 +80,61 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { component, offset, what, expected, got, .. } = self;
+        let Self { component, offset, partition, what, expected, got, .. } = self;
         write!(f, "{component}")?;
+        if let Some(key) = partition {
+            write!(f, ", partition {}", hex(key))?;
+        }
         if let Some(offset) = offset {
             write!(f, " at {offset}")?;
         }
         write!(f, ": {what}: expected {expected}, got {got}")
+    }
+}
+
+/// Findings up to a limit: beyond it, it is the disk, and more of them tell nothing new.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    kept: Vec<Finding>,
+    dropped: u64,
+    /// The partition that is looked at.
+    key: Vec<u8>,
+}
+
+/// Number of findings kept of one SSTable.
+const FINDINGS_MAX: usize = 64;
+
+impl Findings {
+    /// Adds one, unless it is the last one once more: damage of a chunk is met by every partition in it.
+    pub(crate) fn add(&mut self, finding: Finding) {
+        let is_known = self.kept.last().is_some_and(|last| {
+            last.component == finding.component && last.offset == finding.offset && last.what == finding.what
+        });
+        if is_known {
+            return;
+        }
+        if self.kept.len() < FINDINGS_MAX {
+            self.kept.push(finding);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Goes to the next partition.
+    pub(crate) fn enter(&mut self, key: &[u8]) {
+        self.key.clear();
+        self.key.extend_from_slice(key);
+    }
+
+    /// Adds one that concerns the partition that is looked at.
+    #[cold]
+    pub(crate) fn add_here(&mut self, finding: Finding) {
+        let finding = finding.in_partition(&self.key);
+        self.add(finding);
+    }
+
+    /// Those that were kept, and the number of the others.
+    pub(crate) fn into_parts(self) -> (Vec<Finding>, u64) {
+        (self.kept, self.dropped)
     }
 }

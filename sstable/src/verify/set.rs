@@ -7,6 +7,7 @@
 //! The caller fills [`SetFacts`] with what it has read, and leaves out what it could not. Files that fail to decode are
 //! the caller's findings, not ours.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::big::index::IndexFacts;
@@ -18,7 +19,6 @@ use crate::compressor::Compressor;
 use crate::cql::wire::hex;
 use crate::descriptor::Descriptor;
 use crate::error::Kind;
-use crate::partitioner::{MURMUR3_PARTITIONER, murmur3_token};
 use crate::statistics::Statistics;
 use crate::statistics::stats::Stats;
 use crate::toc::Toc;
@@ -367,13 +367,10 @@ fn check_keys(facts: &SetFacts<'_>, index: &PrimaryIndex<'_>, findings: &mut Vec
         compare(Component::Summary, "first key", index.first_key, &summary.first_key, false);
         compare(Component::Summary, "last key", index.last_key, &summary.last_key, false);
     }
-    let is_murmur3 = facts
-        .statistics
-        .and_then(|statistics| statistics.validation.as_ref())
-        .is_some_and(|validation| validation.partitioner == MURMUR3_PARTITIONER);
-    let first = (murmur3_token(index.first_key), index.first_key);
-    let last = (murmur3_token(index.last_key), index.last_key);
-    if is_murmur3 && (first > last || (first == last && index.partition_count > 1)) {
+    let Some(partitioner) = facts.statistics.and_then(Statistics::partitioner) else { return };
+    let [first, last] = [index.first_key, index.last_key].map(|key| (partitioner.token(key), key));
+    let order = partitioner.compare(first, last);
+    if order == Ordering::Greater || (order == Ordering::Equal && index.partition_count > 1) {
         findings.push(Finding::damage(
             index.component.clone(),
             None,

@@ -5,6 +5,7 @@ mod bad_input;
 mod by_hand;
 mod cleared;
 mod crash;
+mod dump;
 mod flips;
 mod hostile;
 mod in_place;
