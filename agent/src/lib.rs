@@ -7,6 +7,7 @@ pub mod backup;
 pub mod catalog;
 mod cli;
 pub mod config;
+pub mod cql;
 pub mod dump;
 pub mod error;
 pub mod fs;

@@ -15,7 +15,7 @@
 //!
 //! Only the header is kept; the offsets are read through a window, in order.
 
-use crate::compressor::Compressor;
+use crate::compressor::{Compressor, Decompressor};
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::version::Version;
@@ -138,7 +138,7 @@ impl CompressionInfo {
     pub fn decompress(&self, chunk: u64, stored: &[u8], out: &mut Vec<u8>) -> Result<()> {
         out.clear();
         out.resize(self.chunk_size(chunk)?, 0);
-        self.decompress_into(stored, out)
+        self.decompress_into(&mut Decompressor::default(), stored, out)
     }
 
     /// Bytes that [`Self::decompress_into`] wants room for: [`Self::uncompressed_length`], unless that is absurd.
@@ -151,7 +151,7 @@ impl CompressionInfo {
     }
 
     /// Decompresses the stored bytes of a chunk, without its checksum, into all of `out`.
-    pub fn decompress_into(&self, stored: &[u8], out: &mut [u8]) -> Result<()> {
+    pub fn decompress_into(&self, decompressor: &mut Decompressor, stored: &[u8], out: &mut [u8]) -> Result<()> {
         // The chunk beyond the data. Deflate stores no byte for it, which is no zlib stream.
         if out.is_empty() {
             return Ok(());
@@ -166,7 +166,7 @@ impl CompressionInfo {
         let Some(compressor) = Compressor::from_name(&self.compressor) else {
             return Err(Error::unsupported(0, "compressor", "one of Cassandra's own", &self.compressor));
         };
-        compressor.decompress(stored, out)
+        decompressor.decompress(compressor, stored, out)
     }
 
     /// Most bytes that a chunk can take in `Data.db`, its checksum left out: compressors add a little to what they

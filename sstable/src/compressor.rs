@@ -59,31 +59,7 @@ impl Compressor {
     /// Decompresses the stored bytes of a chunk, without its checksum, into exactly `out`. Offsets in errors count from
     /// the start of the chunk.
     pub fn decompress(&self, stored: &[u8], out: &mut [u8]) -> Result<()> {
-        let expected = out.len() as u64;
-        let got = match self {
-            Self::Lz4 => {
-                let Some((length, block)) = stored.split_first_chunk() else {
-                    return Err(Error::truncated(0, "length of the LZ4 block", 4, stored.len() as u64));
-                };
-                check_length(expected, u64::from(u32::from_le_bytes(*length)))?;
-                lz4_flex::block::decompress_into(block, out).map_err(|error| invalid("LZ4 block", error))?
-            }
-            Self::Snappy => {
-                let length = snap::raw::decompress_len(stored).map_err(|error| invalid("Snappy block", error))?;
-                check_length(expected, length as u64)?;
-                snap::raw::Decoder::new().decompress(stored, out).map_err(|error| invalid("Snappy block", error))?
-            }
-            Self::Deflate => inflate(stored, out)?,
-            Self::Zstd => {
-                zstd::bulk::decompress_to_buffer(stored, out).map_err(|error| invalid("Zstandard frame", error))?
-            }
-            Self::Noop => {
-                check_length(expected, stored.len() as u64)?;
-                out.copy_from_slice(stored);
-                stored.len()
-            }
-        };
-        check_length(expected, got as u64)
+        Decompressor::default().decompress(*self, stored, out)
     }
 }
 
@@ -93,19 +69,71 @@ impl fmt::Display for Compressor {
     }
 }
 
-fn inflate(stored: &[u8], out: &mut [u8]) -> Result<usize> {
-    let mut stream = flate2::Decompress::new(true);
-    let status = stream
-        .decompress(stored, out, flate2::FlushDecompress::Finish)
-        .map_err(|error| invalid("zlib stream", error))?;
-    if status != flate2::Status::StreamEnd {
-        return Err(Error::corrupt(stream.total_in(), "zlib stream", "its end", "more of it"));
+/// Decompresses chunk after chunk, and keeps what an algorithm needs beside the bytes: to make it anew takes Zstandard
+/// as long as half a chunk.
+#[derive(Default)]
+pub struct Decompressor {
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
+    zlib: Option<flate2::Decompress>,
+}
+
+impl Decompressor {
+    /// As [`Compressor::decompress`].
+    pub fn decompress(&mut self, compressor: Compressor, stored: &[u8], out: &mut [u8]) -> Result<()> {
+        let expected = out.len() as u64;
+        let got = match compressor {
+            Compressor::Lz4 => {
+                let Some((length, block)) = stored.split_first_chunk() else {
+                    return Err(Error::truncated(0, "length of the LZ4 block", 4, stored.len() as u64));
+                };
+                check_length(expected, u64::from(u32::from_le_bytes(*length)))?;
+                lz4_flex::block::decompress_into(block, out).map_err(|error| invalid("LZ4 block", error))?
+            }
+            Compressor::Snappy => {
+                let length = snap::raw::decompress_len(stored).map_err(|error| invalid("Snappy block", error))?;
+                check_length(expected, length as u64)?;
+                snap::raw::Decoder::new().decompress(stored, out).map_err(|error| invalid("Snappy block", error))?
+            }
+            Compressor::Deflate => self.inflate(stored, out)?,
+            Compressor::Zstd => self.unzstd(stored, out).map_err(|error| invalid("Zstandard frame", error))?,
+            Compressor::Noop => {
+                check_length(expected, stored.len() as u64)?;
+                out.copy_from_slice(stored);
+                stored.len()
+            }
+        };
+        check_length(expected, got as u64)
     }
-    if stream.total_in() != stored.len() as u64 {
-        return Err(Error::corrupt(stream.total_in(), "zlib stream", "the end of the chunk", "more bytes"));
+
+    fn unzstd(&mut self, stored: &[u8], out: &mut [u8]) -> std::io::Result<usize> {
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            none => none.insert(zstd::bulk::Decompressor::new()?),
+        };
+        zstd.decompress_to_buffer(stored, out)
     }
-    // It cannot have written more than fits.
-    Ok(usize::try_from(stream.total_out()).unwrap_or_default())
+
+    fn inflate(&mut self, stored: &[u8], out: &mut [u8]) -> Result<usize> {
+        let stream = self.zlib.get_or_insert_with(|| flate2::Decompress::new(true));
+        stream.reset(true);
+        let status = stream
+            .decompress(stored, out, flate2::FlushDecompress::Finish)
+            .map_err(|error| invalid("zlib stream", error))?;
+        if status != flate2::Status::StreamEnd {
+            return Err(Error::corrupt(stream.total_in(), "zlib stream", "its end", "more of it"));
+        }
+        if stream.total_in() != stored.len() as u64 {
+            return Err(Error::corrupt(stream.total_in(), "zlib stream", "the end of the chunk", "more bytes"));
+        }
+        // It cannot have written more than fits.
+        Ok(usize::try_from(stream.total_out()).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decompressor").finish_non_exhaustive()
+    }
 }
 
 fn check_length(expected: u64, got: u64) -> Result<()> {
@@ -162,17 +190,24 @@ mod tests {
 
     #[test]
     fn round_trips() {
+        let mut kept = Decompressor::default();
         for compressor in ALL {
             for contents in [&b""[..], b"a", b"hello hello hello hello", &[7; 65536]] {
                 let stored = compressor.compress(contents);
                 let mut out = vec![0; contents.len()];
                 compressor.decompress(&stored, &mut out).unwrap_or_else(|error| panic!("{compressor}: {error}"));
                 assert_eq!(out, contents, "{compressor}");
+                out.fill(0xff);
+                kept.decompress(compressor, &stored, &mut out).unwrap();
+                assert_eq!(out, contents, "{compressor}");
 
                 // Neither a shorter nor a longer chunk passes for it.
                 for other in [contents.len().wrapping_sub(1), contents.len() + 1] {
                     if other != usize::MAX {
-                        assert!(compressor.decompress(&stored, &mut vec![0; other]).is_err(), "{compressor} {other}");
+                        assert!(
+                            kept.decompress(compressor, &stored, &mut vec![0; other]).is_err(),
+                            "{compressor} {other}"
+                        );
                     }
                 }
             }

@@ -1,6 +1,8 @@
 //! Rows of SSTables that Cassandra has written: those of the sample node (4.0, 4.1 and 5.0), and Apache Cassandra's own
 //! test data of every version since 3.0, where it lies beside the project.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics is a test that fails")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;

@@ -32,6 +32,12 @@ impl Agent {
         Ok(Self { program: program.into(), config, environment: Vec::new() })
     }
 
+    /// Adds to its configuration.
+    pub fn configure(&self, lines: &str) -> anyhow::Result<()> {
+        let before = fs::read_to_string(&self.config)?;
+        Ok(fs::write(&self.config, format!("{before}{lines}\n"))?)
+    }
+
     /// The same with one more environment variable, such as a fail point.
     pub fn with(&self, name: &str, value: impl AsRef<OsStr>) -> Self {
         let mut agent = self.clone();
@@ -39,20 +45,28 @@ impl Agent {
         agent
     }
 
-    /// Runs it to its end, however that looks.
-    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> anyhow::Result<Output> {
+    /// How it is started.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--config").arg(&self.config);
         command.env_remove("CASSANDRA_CONF").env_remove("HELENUS_LOG");
         // Nothing of this machine's own buckets and proxies takes part.
         let of_machine = |name: &OsStr| {
-            name.to_str().is_some_and(|name| name.starts_with("AWS_") || name.to_lowercase().ends_with("_proxy"))
+            let services = ["AWS_", "AZURE_", "GOOGLE_"];
+            name.to_str().is_some_and(|name| {
+                services.iter().any(|service| name.starts_with(service)) || name.to_lowercase().ends_with("_proxy")
+            })
         };
         std::env::vars_os().filter(|(name, _)| of_machine(name)).for_each(|(name, _)| {
             command.env_remove(name);
         });
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        process::run(&mut command, LIMIT)
+        command
+    }
+
+    /// Runs it to its end, however that looks.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> anyhow::Result<Output> {
+        process::run(&mut self.command(arguments), LIMIT)
     }
 
     /// Runs it and expects this exit code.

@@ -398,23 +398,9 @@ impl Node {
 
     /// Runs nodetool and returns what it printed; a failure is an error with all of it.
     pub fn nodetool<S: AsRef<OsStr>>(&self, arguments: &[S]) -> anyhow::Result<String> {
-        let lib = jars(self.version)?;
-        let quiet = self.dir.join("conf/logback-tools.xml");
-        fs::write(&quiet, "<configuration><root level=\"OFF\"/></configuration>\n")?;
-        let mut command = Command::new(java()?);
-        command
-            .args(module_flags())
-            .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"])
-            .arg("-Djava.security.manager=allow")
-            .arg(format!("-Dlogback.configurationFile=file://{}", quiet.display()))
-            .arg("-cp")
-            .arg(format!("{}/*", lib.display()))
-            .arg("org.apache.cassandra.tools.NodeTool")
-            .args(["-p", &jmx_port(self.address.ip()).to_string()])
-            .args(arguments);
-        let output = process::run(&mut command, NODETOOL_LIMIT)?;
-        ensure!(output.success(), "{output}");
-        Ok(output.stdout)
+        let port = jmx_port(self.address.ip()).to_string();
+        let all = ["-p", &port].map(OsStr::new).into_iter().chain(arguments.iter().map(AsRef::as_ref));
+        tool(self.version, &self.dir, "NodeTool", all)
     }
 
     /// SIGTERM: Cassandra drains (a flush of everything) and ends. SIGKILL if it does not.
@@ -451,6 +437,34 @@ fn one_at_a_time() -> anyhow::Result<File> {
     let lock = File::options().create(true).truncate(false).write(true).open(path)?;
     lock.lock().context("cannot lock the turn to run Cassandra")?;
     Ok(lock)
+}
+
+/// Runs one of `org.apache.cassandra.tools` on the node in `dir`, and returns what it printed; a failure is an error with
+/// all of it.
+pub fn tool<'a>(
+    version: Version,
+    dir: &Path,
+    class: &str,
+    arguments: impl IntoIterator<Item = &'a OsStr>,
+) -> anyhow::Result<String> {
+    let lib = jars(version)?;
+    let quiet = dir.join("conf/logback-tools.xml");
+    fs::write(&quiet, "<configuration><root level=\"OFF\"/></configuration>\n")?;
+    let mut command = Command::new(java()?);
+    command
+        .args(module_flags())
+        .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"])
+        .arg("-Djava.security.manager=allow")
+        .arg(format!("-Dcassandra.config=file://{}", dir.join("conf/cassandra.yaml").display()))
+        .arg(format!("-Dcassandra.storagedir={}", dir.display()))
+        .arg(format!("-Dlogback.configurationFile=file://{}", quiet.display()))
+        .arg("-cp")
+        .arg(format!("{}/*", lib.display()))
+        .arg(format!("org.apache.cassandra.tools.{class}"))
+        .args(arguments);
+    let output = process::run(&mut command, NODETOOL_LIMIT)?;
+    ensure!(output.success(), "{output}");
+    Ok(output.stdout)
 }
 
 fn module_flags() -> impl Iterator<Item = String> {

@@ -3,6 +3,8 @@
 //! The tests themselves are in `tests/tests`.
 
 pub mod agent;
+#[cfg(feature = "objects")]
+pub mod azurite;
 pub mod cassandra;
 pub mod cql;
 pub mod process;

@@ -14,8 +14,9 @@ use helenus_tests::agent::{Agent, transient_links};
 use helenus_tests::args;
 use helenus_tests::cassandra::{self, Node, Options, Version};
 use helenus_tests::cql::Cql;
-use helenus_tests::repository::Repository;
+use helenus_tests::repository::{Repository, files_below};
 use helenus_tests::schema;
+use helenus_tests::versitygw::{self, KEY_ID, SECRET, Versitygw};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tempfile::TempDir;
 
@@ -52,6 +53,12 @@ const UNDER_LOAD: &[(&str, u64)] = &[("4.0", 60), ("4.1", 40), ("5.0_big", 40), 
 /// Restores into the node itself, over the flavours named here.
 const IN_PLACE: &[&str] = &["4.0", "4.1_uuid", "5.0_compatible", "5.0_bti"];
 
+/// The same with the repository in a bucket.
+const IN_PLACE_FROM_S3: &[&str] = &["4.0", "4.1_uuid", "5.0_bti"];
+
+/// SSTables that were repaired, over the flavours named here.
+const REPAIRED: &[&str] = &["4.0", "4.1_uuid", "5.0_bti"];
+
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -64,9 +71,26 @@ fn main() {
     }
     for name in IN_PLACE {
         trials.push(trial(format!("restored_in_place::{name}"), missing.as_deref(), move || {
-            restored_in_place(FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?)
+            let flavour = FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?;
+            restored_in_place(Story::begin(flavour)?)
         }));
     }
+    let no_server = if arguments.list || missing.is_some() { None } else { versitygw::program().err() };
+    let no_server = no_server.filter(|_| !versitygw::required()).map(|error| format!("{error:#}"));
+    for name in IN_PLACE_FROM_S3 {
+        let missing = missing.as_deref().or(no_server.as_deref());
+        trials.push(trial(format!("restored_in_place_from_s3::{name}"), missing, move || {
+            let flavour = FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?;
+            let server = Versitygw::start(&versitygw::program()?)?;
+            restored_in_place(Story::begin(flavour)?.with_bucket(&server))
+        }));
+    }
+    for name in REPAIRED {
+        trials.push(trial(format!("repairs_are_forgotten::{name}"), missing.as_deref(), move || {
+            repairs_are_forgotten(FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?)
+        }));
+    }
+    trials.push(trial("asked_with_a_password".to_owned(), missing.as_deref(), asked_with_a_password));
     for (name, backups) in UNDER_LOAD {
         trials.push(trial(format!("backups_under_load::{name}"), missing.as_deref(), move || {
             let flavour = FLAVOURS.iter().find(|flavour| flavour.name == *name).context("a flavour")?;
@@ -97,6 +121,20 @@ impl Story {
         let agent = Agent::new(PROGRAM, work.path())?;
         let repository = Repository::at(work.path().join("repository"));
         Ok(Self { flavour, work, agent, repository })
+    }
+
+    /// The same with its repository in the bucket of a server.
+    fn with_bucket(mut self, server: &Versitygw) -> Self {
+        self.repository = Repository::at(PathBuf::from("s3://backups/node"));
+        self.agent = self
+            .agent
+            .with("AWS_ACCESS_KEY_ID", KEY_ID)
+            .with("AWS_SECRET_ACCESS_KEY", SECRET)
+            .with("AWS_ENDPOINT_URL", &server.endpoint)
+            .with("AWS_EC2_METADATA_DISABLED", "true")
+            .with("AWS_CONFIG_FILE", "/dev/null")
+            .with("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        self
     }
 
     fn start(&self) -> anyhow::Result<(Node, Cql)> {
@@ -172,8 +210,8 @@ fn what_was_written_comes_back(flavour: &'static Flavour) -> anyhow::Result<()> 
 
 /// A restore into a node that has gone on: its rows are those of the backup again, and after an abort those of before; a
 /// table comes back under another name beside what it has become.
-fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
-    let story = Story::begin(flavour)?;
+fn restored_in_place(story: Story) -> anyhow::Result<()> {
+    let flavour = story.flavour;
     let (agent, repository) = (&story.agent, &story.repository.root);
     let (node, cql) = story.start()?;
     schema::fill(&node, &cql)?;
@@ -198,6 +236,7 @@ fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
     agent.backup(&args!["backup", "--cassandra-yaml", node.yaml(), "--repository", repository])?;
 
     insert(400, 900, "second")?;
+    cql.execute("DELETE FROM place.kept WHERE id = 5")?;
     cql.execute("TRUNCATE shop.orders")?;
     cql.execute("CREATE TABLE place.later (id int PRIMARY KEY)")?;
     cql.execute("INSERT INTO place.later (id) VALUES (1)")?;
@@ -221,9 +260,18 @@ fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
     };
 
     let (node, cql) = restart(cql, node, &|| {
+        // Killed while it fetches, while the old files go and while the new ones come.
+        for step in ["settle:3", "rename:5", "sync_file_system:2"] {
+            let killed = agent.with("HELENUS_FAIL_AT", step).run(&restore)?;
+            ensure!(killed.was_killed(), "{step}: {killed}");
+        }
         let done = agent.json(&restore)?;
         ensure!(done["reused"]["files"].as_u64() > Some(0), "nothing was reused: {done}");
         ensure!(done["notes"].to_string().contains("place.later"), "place.later is not named: {done}");
+        ensure!(
+            done["notes"].to_string().contains(" of the node's SSTables, which are moved aside"),
+            "no word of deletions: {done}"
+        );
         Ok(())
     })?;
     let after = (schema::dump(&cql, flavour.version)?, cql.dump("place.kept")?);
@@ -254,7 +302,11 @@ fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
     let finish = args!["restore", "--finish", "--cassandra-yaml", node.yaml()];
     cql.execute("INSERT INTO place.copy (id, note) VALUES (1001, 'after the restore')")?;
     node.nodetool(&["flush", "place"])?;
+    let not_asked = agent.json(&[&finish[..], &args!["--dry-run"]].concat())?;
+    ensure!(not_asked["rows"]["not_read"] == "the configuration has no [cql]", "{not_asked}");
+    agent.configure("[cql]")?;
     let finished = agent.json(&finish)?;
+    ensure!(finished["rows"]["read"] == 1, "{finished}");
     ensure!(finished["problems"].as_array().is_some_and(Vec::is_empty), "{finished}");
     for data_dir in node.data_dirs() {
         for entry in fs::read_dir(data_dir)? {
@@ -262,6 +314,147 @@ fn restored_in_place(flavour: &'static Flavour) -> anyhow::Result<()> {
             ensure!(!name.starts_with(".helenus-restore"), "{name} is left");
         }
     }
+    node.stop()
+}
+
+/// What was marked as repaired, or claimed by a repair, is neither when it is restored; Cassandra reads what was rewritten.
+fn repairs_are_forgotten(flavour: &'static Flavour) -> anyhow::Result<()> {
+    let story = Story::begin(flavour)?;
+    let (agent, repository) = (&story.agent, &story.repository.root);
+    let (node, cql) = story.start()?;
+    cql.execute("CREATE KEYSPACE place WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")?;
+    cql.execute(
+        "CREATE TABLE place.kept (id int, at int, note text, PRIMARY KEY (id, at)) WITH gc_grace_seconds = 1 AND \
+         compaction = {'class': 'LeveledCompactionStrategy', 'enabled': false}",
+    )?;
+    for round in 0..4 {
+        cql.execute_all((0..200).map(|id| {
+            format!("INSERT INTO place.kept (id, at, note) VALUES ({id}, {round}, 'note {id} of {round}')")
+        }))?;
+        cql.execute(&format!("DELETE FROM place.kept WHERE id = {round}"))?;
+        node.nodetool(&["flush", "place"])?;
+    }
+    let before = cql.dump("place.kept")?;
+    let (dir, address, data_dirs) = (node.dir().to_owned(), node.address(), node.data_dirs().to_vec());
+    let yaml = node.yaml();
+    drop(cql);
+    node.stop()?;
+    let ending = |ending: &str| -> anyhow::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for data_dir in &data_dirs {
+            found.extend(files_below(&data_dir.join("place"))?);
+        }
+        found.retain(|path| path.to_string_lossy().ends_with(ending));
+        found.sort();
+        Ok(found)
+    };
+    let metadata = |path: &Path| cassandra::tool(flavour.version, &dir, "SSTableMetadataViewer", [path.as_os_str()]);
+    let sstables = ending("-Data.db")?;
+    ensure!(sstables.len() >= 4, "few SSTables: {sstables:?}");
+    let mark = ["--really-set", "--is-repaired"].map(std::ffi::OsStr::new).into_iter();
+    let marked = sstables.iter().take(2).map(|path| path.as_os_str());
+    cassandra::tool(flavour.version, &dir, "SSTableRepairedAtSetter", mark.chain(marked))?;
+    let is_repaired = |text: &str| text.contains("Repaired at: ") && !text.contains("Repaired at: 0");
+    ensure!(is_repaired(&metadata(&sstables[0])?), "the tool has not marked it: {}", metadata(&sstables[0])?);
+    let mut resets = 2;
+    if flavour.writes == "nb" {
+        let statistics = ending("-Statistics.db")?.pop().context("statistics")?;
+        fs::write(&statistics, claimed(&fs::read(&statistics)?))?;
+        let read = metadata(&sstables[sstables.len() - 1])?;
+        ensure!(read.contains("Pending repair: 66616b65-0000-1000-8000-000000000001"), "not as wanted: {read}");
+        resets += 1;
+    }
+    let node_args = args!["--cassandra-yaml", yaml];
+    let backup = [args!["backup", "--repository", repository].as_slice(), &node_args].concat();
+    agent.backup(&backup)?;
+    for path in sstables.iter().take(3) {
+        fs::remove_file(path)?;
+    }
+    // A backup that is older than the table remembers deletions.
+    std::thread::sleep(Duration::from_secs(2));
+    let restore = args!["restore", "latest", "--in-place", "--table", "place.kept", "--repository", repository];
+    let done = agent.json(&[restore.as_slice(), &node_args].concat())?;
+    ensure!(done["reset"] == resets, "{done}");
+    ensure!(done["notes"].to_string().contains("repaired: place.kept (1)"), "no word of gc_grace_seconds: {done}");
+    for path in &sstables {
+        let read = metadata(path)?;
+        ensure!(read.contains("Repaired at: 0") && read.contains("Pending repair: --"), "{}: {read}", path.display());
+        ensure!(read.contains("SSTable Level: 0"), "{}: {read}", path.display());
+    }
+    let look = agent.json(&[args!["restore", "--finish", "--dry-run"].as_slice(), &node_args].concat())?;
+    ensure!(look["rewritten"] == 0 && look["problems"].as_array().is_some_and(Vec::is_empty), "{look}");
+
+    let node = Node::start(flavour.version, &dir, Options { address: Some(address), ..story.options() })?;
+    let cql = Cql::connect(&node)?;
+    ensure!(cql.dump("place.kept")? == before, "place.kept is not what it was");
+    cql.execute("ALTER TABLE place.kept WITH compaction = {'class': 'LeveledCompactionStrategy', 'enabled': true}")?;
+    node.nodetool(&["compact", "place", "kept"])?;
+    ensure!(cql.dump("place.kept")? == before, "place.kept is not what it was when it is compacted");
+    let errors = errors_in_log(node.dir())?;
+    ensure!(errors.is_empty(), "the node complains:\n{}", errors.join("\n"));
+    let finished = agent.json(&[args!["restore", "--finish"].as_slice(), &node_args].concat())?;
+    ensure!(finished["problems"].as_array().is_some_and(Vec::is_empty), "{finished}");
+    node.stop()
+}
+
+/// `Statistics.db` of version `nb` that a repair has claimed; by the layout of the format, and not by the decoder.
+fn claimed(statistics: &[u8]) -> Vec<u8> {
+    let number = |at: usize| u32::from_be_bytes(statistics[at..at + 4].try_into().expect("four bytes")) as usize;
+    let (start, end) = (number(28), number(36) - 4);
+    let mut at = start;
+    for _ in 0..2 {
+        at += 4 + 16 * number(at);
+    }
+    at += 12 + 16 + 8 + 8 + 8;
+    at += 8 + 16 * number(at + 4);
+    at += 12;
+    for _ in 0..2 {
+        let count = number(at);
+        at += 4;
+        for _ in 0..count {
+            at += 2 + usize::from(u16::from_be_bytes([statistics[at], statistics[at + 1]]));
+        }
+    }
+    at += 1 + 16 + 12;
+    at += 4 + 24 * number(at);
+    assert_eq!(statistics[at], 0, "it is claimed already");
+    let mut body = statistics[start..at].to_vec();
+    body.push(1);
+    body.extend(0x66616b65_0000_1000_8000_000000000001_u128.to_be_bytes());
+    body.extend(&statistics[at + 1..end]);
+    let mut claimed = statistics[..start].to_vec();
+    let header = u32::try_from(start + body.len() + 4).expect("a small file");
+    claimed[36..40].copy_from_slice(&header.to_be_bytes());
+    let table = crc32fast::hash(&[&claimed[..4], &claimed[8..40]].concat());
+    claimed[40..44].copy_from_slice(&table.to_be_bytes());
+    claimed.extend(&body);
+    claimed.extend(crc32fast::hash(&body).to_be_bytes());
+    claimed.extend(&statistics[end + 4..]);
+    claimed
+}
+
+/// A node that wants a password is asked with it, and what is wrong with it is said.
+fn asked_with_a_password() -> anyhow::Result<()> {
+    let flavour = FLAVOURS.iter().find(|flavour| flavour.name == "5.0_compatible").context("a flavour")?;
+    let story = Story::begin(flavour)?;
+    let extra_yaml = "authenticator: PasswordAuthenticator\nauthorizer: CassandraAuthorizer".to_owned();
+    let node =
+        Node::start(flavour.version, &story.work.path().join("node"), Options { extra_yaml, ..Options::default() })?;
+    story.agent.configure("[cql]\nuser = \"cassandra\"")?;
+    let doctor = |password: &str| {
+        let agent = story.agent.with("HELENUS_CQL_PASSWORD", password);
+        agent.run(&args!["doctor", "--cassandra-yaml", node.yaml()])
+    };
+    // The role is made some moments after the port has opened.
+    let asked = (0..20).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        doctor("cassandra").ok().filter(|asked| asked.stdout.contains("ok   cql: "))
+    });
+    let asked = asked.context("the node never answered")?;
+    ensure!(asked.stdout.contains("of Helenus Test, Cassandra 5.0."), "{asked}");
+    let refused = doctor("wrong")?;
+    ensure!(refused.stdout.contains("BAD  cql: CQL at 127.0."), "{refused}");
+    ensure!(refused.stdout.contains("username") && !refused.stdout.contains("wrong"), "{refused}");
     node.stop()
 }
 

@@ -60,6 +60,13 @@ const RULES: &[Rule] = &[
         allowed: &["store/s3/"],
         instead: "the `Store` trait",
     },
+    Rule { words: &["scylla::"], within: "agent/src", allowed: &["cql/"], instead: "cql::Session" },
+    Rule {
+        words: &["object_store::"],
+        within: "agent/src",
+        allowed: &["store/objects/"],
+        instead: "the `Store` trait",
+    },
     Rule { words: &["column family", "file table"], within: "agent/src", allowed: &[], instead: "table" },
     Rule { words: &["column family", "file table"], within: "sstable/src", allowed: &[], instead: "table" },
 ];

@@ -6,8 +6,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use helenus::store::trial::{self, Verdict};
@@ -15,6 +17,7 @@ use helenus::store::{Location, S3, Store};
 use helenus_tests::agent::{Agent, transient_links};
 use helenus_tests::repository::hashes;
 use helenus_tests::sample::Sample;
+use helenus_tests::store_suite::noise;
 use helenus_tests::versitygw::{self, BUCKET, KEY_ID, SECRET, Versitygw};
 use helenus_tests::{args, store_suite};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -26,11 +29,12 @@ type Test = fn(&Path) -> anyhow::Result<()>;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 4] = [
+    let tests: [(&str, Test); 5] = [
         ("it_conforms", it_conforms),
         ("a_trial", a_trial),
         ("from_end_to_end", from_end_to_end),
         ("what_can_go_wrong_at_night", what_can_go_wrong_at_night),
+        ("a_killed_run_goes_on_where_it_was", a_killed_run_goes_on_where_it_was),
     ];
     let program = if arguments.list { Err(anyhow::anyhow!("only listed")) } else { versitygw::program() };
     let trials = tests.into_iter().map(|(name, test)| match &program {
@@ -180,5 +184,37 @@ fn what_can_go_wrong_at_night(program: &Path) -> anyhow::Result<()> {
     check(&none, &url, &["check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile"])?;
     let output = story.agent.expect(2, &story.backup("s3://x"))?;
     ensure!(output.stderr.contains("is no name of a bucket"), "{output}");
+    Ok(())
+}
+
+/// kill -9 in the middle of a large object, and the same command again.
+fn a_killed_run_goes_on_where_it_was(program: &Path) -> anyhow::Result<()> {
+    let story = Story::new(program)?;
+    let url = format!("s3://{BUCKET}/cassandra");
+    // Of a version that nobody knows: it is stored, and not judged.
+    let table = story.sample.table_dirs("shop", "orders").remove(0);
+    fs::write(table.join("zz-77-big-Data.db"), noise(77, 160 << 20))?;
+    let agent = story.agent.with("HELENUS_LOG", "info");
+    // A part is a file that bears its number.
+    let parts = || -> usize {
+        let all = walkdir::WalkDir::new(story.server.bucket().join(".sgwtmp/multipart")).into_iter().flatten();
+        all.filter(|entry| entry.file_type().is_file() && entry.file_name().to_string_lossy().parse::<u32>().is_ok())
+            .count()
+    };
+    let mut child = agent.command(&story.backup(&url)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let start = Instant::now();
+    while parts() < 4 {
+        ensure!(child.try_wait()?.is_none(), "the backup was faster than this test");
+        ensure!(start.elapsed() < Duration::from_secs(60), "no parts came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill()?;
+    child.wait()?;
+    let left = parts();
+    ensure!(left >= 3, "{left} parts are left");
+    let output = agent.expect(3, &story.backup(&url))?;
+    ensure!(output.stderr.contains("going on with what an earlier run has sent, "), "{output}");
+    ensure!(parts() == 0, "{} parts are left", parts());
+    agent.expect(0, &args!["verify", "latest", "--repository", &url, "--level", "checksum"])?;
     Ok(())
 }

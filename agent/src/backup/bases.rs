@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::TryStreamExt;
 use tokio::sync::Semaphore;
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{self, Catalog, Entry};
 use crate::manifest::BackupId;
 use crate::manifest::id::Kind;
 use crate::manifest::model::{Manifest, Notice, TableEntry};
@@ -15,7 +15,7 @@ use crate::node::tables::notice;
 use crate::node::{Node, Table};
 use crate::snapshot::Base;
 use crate::store::key::NodeName;
-use crate::store::{self, Depth, Listed, Store, key};
+use crate::store::{Depth, Listed, Store, key};
 
 /// A part of more SSTables takes megabytes while it is read, so one such part is read at a time.
 const LARGE_PART_SSTABLES: u64 = 100;
@@ -142,7 +142,7 @@ impl Bases {
     fn unless_damaged<T>(&self, document: &str, read: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
         match read {
             Ok(read) => Ok(Some(read)),
-            Err(error) if error.chain().any(is_failure_of_the_store) => Err(error),
+            Err(error) if !catalog::is_damage(&error) => Err(error),
             Err(error) => {
                 let notice = notice(Path::new(document), format!("cannot be built upon: {}", error.root_cause()));
                 let notices = &mut self.lock().notices;
@@ -157,12 +157,4 @@ impl Bases {
     fn lock(&self) -> MutexGuard<'_, Read> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// True for an error that says nothing about the document that was asked for.
-fn is_failure_of_the_store(cause: &(dyn std::error::Error + 'static)) -> bool {
-    use store::Error::{NotFound, TooLong, Truncated};
-    cause
-        .downcast_ref::<store::Error>()
-        .is_some_and(|error| !matches!(error, NotFound { .. } | Truncated { .. } | TooLong { .. }))
 }

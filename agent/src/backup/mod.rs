@@ -117,6 +117,7 @@ impl Job {
         let notes: Vec<_> = roots.iter().map(|root| root.as_ref().map(note)).collect();
         let progress = Arc::<Progress>::default();
         let signals = progress::stop_on_signals(progress.clone())?;
+        destinations.all().iter().for_each(|to| to.store.heed(&progress.stop_signal()));
         let mut attempt = 1;
         let outcome = loop {
             let list_existing = |number: usize| {
@@ -215,6 +216,7 @@ impl Job {
             let to = &destinations.all()[number];
             async move {
                 let (uploaded, heading) = ready?;
+                to.store.give_up_unfinished().await;
                 to.keep(commit(to.store.as_ref(), heading, uploaded).await).map(|(manifest, _)| manifest)
             }
         });

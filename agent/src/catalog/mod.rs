@@ -155,6 +155,17 @@ impl<'a> Catalog<'a> {
     }
 }
 
+/// True if a document is missing or is not what it should be; false if the store could not tell.
+pub fn is_damage(error: &anyhow::Error) -> bool {
+    use store::Error::{NotFound, TooLong, Truncated};
+    let of_the_store = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<store::Error>()
+            .is_some_and(|error| !matches!(error, NotFound { .. } | Truncated { .. } | TooLong { .. }))
+    };
+    !error.chain().any(of_the_store)
+}
+
 fn entry(key: &ObjectKey) -> Option<Entry> {
     let name = key::parse_manifest(key)?;
     // An id holds a dot (milliseconds), the facts hold none.

@@ -185,6 +185,7 @@ impl Demo<'_> {
             include_damaged: false,
             renames: Vec::new(),
             replace: false,
+            keep_repaired: false,
         };
         let restore = Restore::prepare(plan, request, false)?;
         let (plan, done) = restore.run(store.clone(), &fetcher, 8).await?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Global, NodeArgs, output};
 use crate::catalog::repository::Repository;
 use crate::config::Config;
+use crate::cql;
 use crate::error::{Outcome, Reported};
 use crate::fs::Dir;
 use crate::node::lock::NodeLock;
@@ -65,6 +66,7 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     if repositories.is_empty() {
         repositories = config.repositories.keys().cloned().collect();
     }
+    let cql = node.cql(config);
     match node.data_directories(config) {
         Ok(directories) => {
             directories_of_node(&mut report, &directories, config);
@@ -74,6 +76,11 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
             );
         }
         Err(error) => report.add("node", Verdict::Bad, format!("{error:#}")),
+    }
+    match cql {
+        Ok(None) => {}
+        Ok(Some((settings, target))) => report.tried("cql", ask(&settings, &target).await),
+        Err(error) => report.add("cql", Verdict::Bad, format!("{error:#}")),
     }
     report.tried("state_dir", state_dir(&config.state_dir));
     for repository in repositories {
@@ -181,6 +188,12 @@ fn try_link(table: &Path) -> anyhow::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) => Err(anyhow::Error::msg(advice(&error)).context(error.to_string())),
     }
+}
+
+/// Asks the node who it is.
+async fn ask(settings: &cql::Settings, target: &cql::Target) -> anyhow::Result<String> {
+    let cql::Answerer { host_id, cluster, release } = cql::Session::open(settings, target).await?.who().await?;
+    Ok(format!("{}: {host_id} of {cluster}, Cassandra {release}", target.dialed))
 }
 
 fn state_dir(path: &Path) -> anyhow::Result<String> {

@@ -67,21 +67,40 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
     let renames = Renames::default();
     let scope = Scope { manifest: &manifest, selection: &selection, renames: &renames, include_damaged, release: None };
     let plan = Plan::make(catalog, &scope, Path::new(".")).await?;
+    if let Some(lost) = plan.lost_tables.first() {
+        anyhow::bail!(
+            "{lost} of {} cannot be exported: {}; --exclude leaves the table out",
+            manifest.backup_id,
+            lost.problems.join("; ")
+        );
+    }
     let node = manifest.node_name();
-    let counted = Counted { out: BufWriter::with_capacity(BUFFER_BYTES, stdout.lock()), bytes: 0 };
+    let mut counted = Counted { out: BufWriter::with_capacity(BUFFER_BYTES, stdout.lock()), bytes: 0, is_cut: false };
     let store = Arc::clone(&store);
-    let (written, mut counted) = match format {
-        Format::Tar => export(store, &node, &plan, include_damaged, counted).await?,
+    let written = match format {
+        Format::Tar => export(store, &node, &plan, include_damaged, &mut counted).await?,
         Format::Gzip => {
-            let encoder = flate2::write::GzEncoder::new(counted, flate2::Compression::default());
-            let (written, encoder) = export(store, &node, &plan, include_damaged, encoder).await?;
-            (written, encoder.finish().context("standard output")?)
+            let mut encoder = flate2::write::GzEncoder::new(&mut counted, flate2::Compression::default());
+            let exported = export(store, &node, &plan, include_damaged, &mut encoder).await;
+            if exported.is_err() {
+                // Dropped, the encoder would end the stream as if nothing had happened.
+                let _ = encoder.flush();
+                encoder.get_mut().is_cut = true;
+            }
+            let written = exported?;
+            encoder.finish().context("standard output")?;
+            written
         }
         Format::Zstd => {
-            let mut encoder = zstd::Encoder::new(counted, 1)?;
+            let mut encoder = zstd::Encoder::new(&mut counted, 1)?;
             encoder.include_checksum(true)?;
-            let (written, encoder) = export(store, &node, &plan, include_damaged, encoder).await?;
-            (written, encoder.finish().context("standard output")?)
+            let exported = export(store, &node, &plan, include_damaged, &mut encoder).await;
+            if exported.is_err() {
+                let _ = encoder.flush();
+            }
+            let written = exported?;
+            encoder.finish().context("standard output")?;
+            written
         }
     };
     counted.flush().context("standard output")?;
@@ -108,10 +127,15 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
 struct Counted<W> {
     out: W,
     bytes: u64,
+    /// Nothing goes out any more: what did is incomplete, and must not look complete.
+    is_cut: bool,
 }
 
 impl<W: Write> Write for Counted<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_cut {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let written = self.out.write(bytes)?;
         self.bytes += written as u64;
         Ok(written)

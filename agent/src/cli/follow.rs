@@ -1,4 +1,5 @@
-//! How far a restore is: a bar on a terminal, a line now and then elsewhere, a file for those who are not here.
+//! How far a restore is: a bar on a terminal, a line now and then elsewhere, a file for those who are not here. And the
+//! signals that reach it: SIGUSR1 lets it pause, SIGUSR2 go on, SIGINT and SIGTERM end it.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::{Global, output};
@@ -34,6 +36,7 @@ struct Heartbeat {
     files: u64,
     files_total: u64,
     bytes_per_second: u64,
+    paused: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_left: Option<u64>,
 }
@@ -56,11 +59,19 @@ impl Heartbeat {
             files: fetcher.files.load(Ordering::Relaxed),
             files_total: total.files,
             bytes_per_second: rate as u64,
+            paused: fetcher.paused.load(Ordering::Relaxed),
             seconds_left: (bytes > 0).then_some(left as u64),
         }
     }
 
     fn line(&self) -> String {
+        if self.paused {
+            return format!(
+                "restore: paused at {} of {}; SIGUSR2 lets it go on",
+                output::bytes(self.bytes),
+                output::bytes(self.bytes_total)
+            );
+        }
         let left = self.seconds_left.map_or(String::new(), |seconds| {
             #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
             let seconds = seconds as f64;
@@ -79,7 +90,13 @@ impl Heartbeat {
 
 impl Follow {
     /// Begins to look.
-    pub fn start(global: &Global, fetcher: &Fetcher, total: Amount, heartbeat: Option<PathBuf>) -> Self {
+    pub fn start(
+        global: &Global,
+        fetcher: &Fetcher,
+        total: Amount,
+        heartbeat: Option<PathBuf>,
+    ) -> std::io::Result<Self> {
+        let (mut pause, mut resume) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
         let bar = output::progress(global, "restore");
         bar.set_length(total.bytes);
         let has_lines = !global.quiet && !global.json && !std::io::stderr().is_terminal();
@@ -90,12 +107,19 @@ impl Follow {
         }
         let task = tokio::spawn(async move {
             let watch = Stopwatch::start();
+            // Without those in which it was paused, or the rate would be wrong ever after.
+            let (mut working_seconds, mut before) = (0.0, 0.0);
             let (mut line_due, mut heartbeat_due) = (LINE_SECONDS, HEARTBEAT_SECONDS);
             loop {
                 let seconds = watch.seconds();
-                let now = Heartbeat::of(&fetcher, total, seconds);
+                if !fetcher.paused.load(Ordering::Relaxed) {
+                    working_seconds += seconds - before;
+                }
+                before = seconds;
+                let now = Heartbeat::of(&fetcher, total, working_seconds);
                 shown.set_position(now.bytes);
-                shown.set_message(format!("restore {}/{} files", now.files, now.files_total));
+                let verb = if now.paused { "paused" } else { "restore" };
+                shown.set_message(format!("{verb} {}/{} files", now.files, now.files_total));
                 if has_lines && seconds >= line_due {
                     line_due = seconds + LINE_SECONDS;
                     eprintln!("helenus: {}", now.line());
@@ -105,10 +129,17 @@ impl Follow {
                     // Whoever waits for the heartbeat sees that there is none; the restore goes on.
                     let _ = tokio::task::spawn_blocking(move || write_document(&path, &now)).await;
                 }
-                tokio::time::sleep(TICK).await;
+                let set_paused = |paused| fetcher.paused.store(paused, Ordering::Relaxed);
+                tokio::select! {
+                    () = tokio::time::sleep(TICK) => continue,
+                    _ = pause.recv() => set_paused(true),
+                    _ = resume.recv() => set_paused(false),
+                }
+                // Who has sent a signal wants to see that it has come.
+                (line_due, heartbeat_due) = (0.0, 0.0);
             }
         });
-        Self { task, bar }
+        Ok(Self { task, bar })
     }
 
     /// Ends it.
@@ -116,6 +147,18 @@ impl Follow {
         self.task.abort();
         self.bar.finish_and_clear();
     }
+}
+
+/// Runs `work` until it is done, or until somebody wants it to end.
+pub async fn until_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let name = tokio::select! {
+        biased;
+        ended = work => return ended,
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    };
+    anyhow::bail!("{name}: the restore was stopped before any table was changed; run the same command again to go on")
 }
 
 /// Replaces a small file by a JSON document.

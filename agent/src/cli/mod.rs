@@ -10,6 +10,7 @@ mod list;
 mod output;
 mod repository;
 mod restore;
+mod restore_report;
 mod several;
 mod show;
 mod sstable;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::config::cassandra_yaml::{self, CassandraYaml};
+use crate::cql;
 use crate::error::{Outcome, exit_code, usage};
 use crate::node::Node;
 use crate::selection::{Selection, SelectionText};
@@ -94,7 +96,7 @@ struct NodeArgs {
 }
 
 /// Whose backups.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct IdentityArgs {
     /// Cluster name [default: of cassandra.yaml, or the only one in the repository]
     #[arg(long, value_name = "NAME")]
@@ -141,6 +143,23 @@ impl NodeArgs {
     /// The data directories alone, for commands that need no identity.
     fn data_directories(&self, config: &Config) -> anyhow::Result<Vec<PathBuf>> {
         crate::node::canonical(self.directories(config)?.0)
+    }
+
+    /// The name of the node's own cluster, and which of its data directories is for local system tables alone; as far as
+    /// its configuration tells.
+    fn own(&self, config: &Config, directories: &[PathBuf]) -> anyhow::Result<(Option<String>, Option<usize>)> {
+        let (_, yaml) = self.directories(config)?;
+        let local_system = yaml.as_ref().and_then(|yaml| yaml.local_system_directory.as_ref()?.canonicalize().ok());
+        let local_system = local_system.and_then(|path| directories.iter().position(|directory| *directory == path));
+        Ok((config.node.cluster.clone().or(yaml.map(|yaml| yaml.cluster_name)), local_system))
+    }
+
+    /// Where the node speaks CQL; nothing if the configuration does not say how to ask it.
+    fn cql(&self, config: &Config) -> anyhow::Result<Option<(cql::Settings, cql::Target)>> {
+        let Some(settings) = &config.cql else { return Ok(None) };
+        let (_, yaml) = self.directories(config)?;
+        let target = cql::Target::find(&settings.address, yaml.as_ref())?;
+        Ok(Some((settings.clone(), target)))
     }
 
     fn directories(&self, config: &Config) -> anyhow::Result<(Vec<PathBuf>, Option<CassandraYaml>)> {

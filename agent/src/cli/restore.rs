@@ -1,6 +1,5 @@
 //! `helenus restore`: into a directory, into a stopped node, and what ends the latter.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,8 +8,9 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::follow::{Follow, write_document};
-use super::{Global, NodeArgs, SelectionArgs, output};
+use super::follow::{Follow, until_stopped, write_document};
+use super::restore_report as report;
+use super::{Global, IdentityArgs, NodeArgs, SelectionArgs, output};
 use crate::catalog::repository::Repository;
 use crate::catalog::{Catalog, Entry, Wanted};
 use crate::config::Config;
@@ -19,16 +19,15 @@ use crate::manifest::Manifest;
 use crate::manifest::id::Kind;
 use crate::manifest::model::Amount;
 use crate::restore::Plan;
-use crate::restore::abort::{Aborted, abort};
-use crate::restore::disks::Disk;
+use crate::restore::abort::abort;
 use crate::restore::fetch::Fetcher;
-use crate::restore::finish::{Finished, finish};
+use crate::restore::finish::finish;
 use crate::restore::in_place::InPlace;
-use crate::restore::journal::{Journal, Stage, Workspace};
-use crate::restore::judge::{Done, Lost, Tally};
+use crate::restore::journal::Workspace;
+use crate::restore::judge::{Done, Lost};
 use crate::restore::node_plan::{self, NodePlan};
 use crate::restore::place::Restore;
-use crate::restore::plan::{Scope, Source};
+use crate::restore::plan::Scope;
 use crate::restore::release::Release;
 use crate::restore::rename::Renames;
 use crate::restore::request::Request;
@@ -70,6 +69,9 @@ pub struct Options {
     /// In place: this node takes the place of the backup's, which is dead; it gets its host id and its tokens
     #[arg(long, requires = "in_place")]
     replace: bool,
+    /// Leave SSTables marked as repaired: all replicas are restored to the same moment
+    #[arg(long)]
+    keep_repaired: bool,
     /// Also restore SSTables that were damaged when they were backed up
     #[arg(long)]
     include_damaged: bool,
@@ -147,7 +149,8 @@ struct Chosen {
 impl Job<'_> {
     /// Finds the backup. The newest one, in place, is that of the node itself unless another node is named.
     async fn choose(&self, own: Option<uuid::Uuid>) -> anyhow::Result<Chosen> {
-        let Options { backup, before, node, selection, rename, include_damaged, replace, .. } = self.options;
+        let Options { backup, before, node, selection, rename, include_damaged, replace, keep_repaired, .. } =
+            self.options;
         let selection = selection.parse(&SelectionText::default())?;
         let renames = Renames::parse(rename)?;
         let catalog = Catalog::of(self.store.as_ref());
@@ -176,6 +179,7 @@ impl Job<'_> {
             include_damaged: *include_damaged,
             renames: renames.texts(),
             replace: *replace,
+            keep_repaired: *keep_repaired,
         };
         Ok(Chosen { manifest, selection, renames, request })
     }
@@ -214,24 +218,26 @@ impl Job<'_> {
         let (plan, done) = if self.options.dry_run {
             (restore.into_plan(), None)
         } else {
-            let (fetcher, follow) = self.follow(restore.plan().total);
-            let outcome = restore.run(Arc::clone(&self.store), &fetcher, self.config.parallel).await;
+            let (fetcher, follow) = self.follow(restore.plan().total)?;
+            let run = restore.run(Arc::clone(&self.store), &fetcher, self.config.parallel);
+            let outcome = until_stopped(run).await;
             follow.end();
             let (plan, done) = outcome?;
             (plan, Some(done))
         };
-        let document = Document {
+        let document = report::Document {
             dry_run: self.options.dry_run,
             resumes,
             repository: self.store.to_string(),
             disk_needed: plan.disk_needed(),
-            steps: steps(&plan, &manifest.node_name().to_string()),
+            steps: report::steps(&plan, &manifest.node_name().to_string()),
             seconds: done.as_ref().map(|_| watch.seconds()),
             plan: &plan,
             done: done.as_ref(),
         };
-        output::result(self.global, &document, || text(&document))?;
-        Ok(Ended { backup_id: plan.backup_id.clone(), outcome: outcome(done.as_ref()) })
+        output::result(self.global, &document, || report::text(&document))?;
+        let lost = done.as_ref().map_or(&plan.lost_tables, |done: &Done| &done.lost);
+        Ok(Ended { backup_id: plan.backup_id.clone(), outcome: outcome(lost) })
     }
 
     async fn restore_node(&self) -> anyhow::Result<Ended> {
@@ -247,8 +253,11 @@ impl Job<'_> {
                 (InPlace::resume(workspace, &request)?, true)
             }
             None => {
-                let target = node_plan::Target::look(directories)?;
+                let (cluster, local_system) = options.node.own(self.config, &directories)?;
+                let target = node_plan::Target::look(directories, cluster, local_system)?;
                 let Chosen { manifest, selection, renames, request } = self.choose(target.host_id).await?;
+                let IdentityArgs { cluster, host_id } = options.node.identity.clone();
+                target.refuse_foreign(&manifest, &Wanted { cluster, host_id }, options.replace)?;
                 let scope = Scope {
                     manifest: &manifest,
                     selection: &selection,
@@ -268,43 +277,43 @@ impl Job<'_> {
             return Err(usage("a restore of this backup was begun here: there is no other plan than to go on with it"));
         }
         let total = restore.total();
-        let (fetcher, follow) = self.follow(total);
-        let outcome =
-            restore.run(Arc::clone(&self.store), &fetcher, self.config.parallel, options.cassandra_is_stopped).await;
+        let (fetcher, follow) = self.follow(total)?;
+        let run = restore.run(Arc::clone(&self.store), &fetcher, self.config.parallel, options.cassandra_is_stopped);
+        let outcome = until_stopped(run).await;
         follow.end();
         let journal = outcome?;
-        let document = PlacedDocument::of(&journal, resumes, self.store.to_string(), watch.seconds());
-        output::result(self.global, &document, || placed(&document))?;
-        Ok(Ended { backup_id: journal.request.backup_id.clone(), outcome: self::outcome(Some(&journal.done)) })
+        let document = report::PlacedDocument::of(&journal, resumes, self.store.to_string(), watch.seconds());
+        output::result(self.global, &document, || report::placed(&document))?;
+        Ok(Ended { backup_id: journal.request.backup_id.clone(), outcome: self::outcome(&journal.done.lost) })
     }
 
     fn show(&self, plan: &NodePlan) -> anyhow::Result<Ended> {
-        let document = PlanDocument {
+        let document = report::PlanDocument {
             dry_run: true,
             repository: self.store.to_string(),
             tables: plan
                 .tables
                 .iter()
-                .map(|planned| TableRow {
+                .map(|planned| report::TableRow {
                     keyspace: &planned.table.keyspace,
                     directory: &planned.table.directory,
                     from: &planned.table.from,
                     amount: planned.amount,
                 })
                 .collect(),
-            steps: node_steps(plan),
+            steps: report::node_steps(plan),
             plan,
         };
-        output::result(self.global, &document, || planned(&document))?;
+        output::result(self.global, &document, || report::planned(&document))?;
         plan.refuse_full()?;
-        Ok(Ended { backup_id: plan.backup_id.clone(), outcome: Outcome::Done })
+        Ok(Ended { backup_id: plan.backup_id.clone(), outcome: self::outcome(&plan.lost_tables) })
     }
 
     /// A fetcher, and somebody who shows how far it is.
-    fn follow(&self, total: Amount) -> (Fetcher, Follow) {
+    fn follow(&self, total: Amount) -> anyhow::Result<(Fetcher, Follow)> {
         let fetcher = Fetcher::new(Arc::clone(&self.store));
-        let follow = Follow::start(self.global, &fetcher, total, self.options.heartbeat_file.clone());
-        (fetcher, follow)
+        let follow = Follow::start(self.global, &fetcher, total, self.options.heartbeat_file.clone())?;
+        Ok((fetcher, follow))
     }
 }
 
@@ -356,277 +365,17 @@ async fn end(global: &Global, config: &Config, options: Options) -> anyhow::Resu
         }
         let stopped = options.cassandra_is_stopped;
         let aborted = tokio::task::spawn_blocking(move || abort(workspace, stopped)).await??;
-        output::result(global, &aborted, || aborted_text(&aborted))?;
+        output::result(global, &aborted, || report::aborted_text(&aborted))?;
         return Ok(Outcome::Done);
     }
     let watch = Stopwatch::start();
-    let finished = finish(workspace, config.parallel, options.accept_loss, options.dry_run).await?;
-    let document = FinishedDocument { dry_run: options.dry_run, seconds: watch.seconds(), finished: &finished };
-    output::result(global, &document, || finished_text(&document))?;
+    let cql = options.node.cql(config)?;
+    let finished = finish(workspace, config.parallel, options.accept_loss, options.dry_run, cql).await?;
+    let document = report::FinishedDocument { dry_run: options.dry_run, seconds: watch.seconds(), finished: &finished };
+    output::result(global, &document, || report::finished_text(&document))?;
     Ok(if finished.problems.is_empty() { Outcome::Done } else { Outcome::Findings })
 }
 
-fn outcome(done: Option<&Done>) -> Outcome {
-    if done.is_none_or(|done| done.lost.is_empty()) { Outcome::Done } else { Outcome::Findings }
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    dry_run: bool,
-    resumes: bool,
-    repository: String,
-    disk_needed: u64,
-    steps: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seconds: Option<f64>,
-    #[serde(flatten)]
-    plan: &'a Plan,
-    #[serde(flatten)]
-    done: Option<&'a Done>,
-}
-
-fn steps(plan: &Plan, node: &str) -> Vec<String> {
-    let target = plan.target.display();
-    let mut steps = vec![
-        format!("fetch {} and prove every byte", output::count(plan.total.files, "file")),
-        format!("place {} below {target}", output::count(plan.tables.len() as u64, "table")),
-    ];
-    if plan.tables.iter().any(|table| table.keyspace == "system") {
-        steps.push(format!(
-            "then, by you: start a Cassandra whose data_file_directories is {target}; it will be {node}, so the old \
-             node must never run again beside it"
-        ));
-    } else {
-        steps.push("then, by you: create the schema on the target cluster and load the tables".to_owned());
-    }
-    steps
-}
-
-fn text(document: &Document<'_>) -> String {
-    let plan = document.plan;
-    let mut text = String::new();
-    if let Some(done) = document.done {
-        let _ = writeln!(
-            text,
-            "restored {}: {}, {} into {} in {}; every byte proven",
-            plan.backup_id,
-            output::count(done.restored.sstables, "SSTable"),
-            output::bytes(done.restored.bytes),
-            plan.target.display(),
-            output::duration(document.seconds.unwrap_or(0.0))
-        );
-        for step in document.steps.iter().skip(2) {
-            let _ = writeln!(text, "{step}");
-        }
-        text += &lost(&plan.backup_id, &done.lost);
-    } else {
-        let rows = plan.tables.iter().map(|table| {
-            let name = format!("{}/{}", table.keyspace, table.directory);
-            row(name, &table.amount)
-        });
-        text += &output::table(&["TABLE", ">SSTABLES", ">FILES", ">SIZE"], rows);
-        let _ = writeln!(
-            text,
-            "disk: {} needed, {} free",
-            output::bytes(document.disk_needed),
-            output::bytes(plan.free_bytes)
-        );
-        text += &numbered(&document.steps);
-    }
-    text + &remarks(&plan.left_out, &plan.notes)
-}
-
-fn row(name: String, amount: &Amount) -> Vec<String> {
-    vec![name, amount.sstables.to_string(), amount.files.to_string(), output::bytes(amount.bytes)]
-}
-
-fn numbered(steps: &[String]) -> String {
-    let mut text = String::new();
-    for (number, step) in steps.iter().enumerate() {
-        let _ = writeln!(text, "{}. {step}", number + 1);
-    }
-    text + "nothing was changed\n"
-}
-
-fn remarks(left_out: &[String], notes: &[String]) -> String {
-    let mut text = String::new();
-    for sstable in left_out {
-        let _ = writeln!(
-            text,
-            "left out, damaged when it was backed up: {sstable} (--include-damaged restores it as it was)"
-        );
-    }
-    for note in notes {
-        let _ = writeln!(text, "{note}");
-    }
-    text
-}
-
-fn lost(backup_id: &str, lost: &[Lost]) -> String {
-    let mut text = String::new();
-    for lost in lost {
-        for problem in &lost.problems {
-            let _ = writeln!(text, "NOT restored from {backup_id}: {} {}, {problem}", lost.table, lost.sstable);
-        }
-    }
-    text
-}
-
-#[derive(Serialize)]
-struct TableRow<'a> {
-    keyspace: &'a str,
-    directory: &'a str,
-    from: &'a Source,
-    amount: Amount,
-}
-
-#[derive(Serialize)]
-struct PlanDocument<'a> {
-    dry_run: bool,
-    repository: String,
-    tables: Vec<TableRow<'a>>,
-    steps: Vec<String>,
-    #[serde(flatten)]
-    plan: &'a NodePlan,
-}
-
-fn node_steps(plan: &NodePlan) -> Vec<String> {
-    let missing = plan.total.files.saturating_sub(plan.reusable.files);
-    vec![
-        format!(
-            "fetch {}; prove and take {} that the node seems to have",
-            output::count(missing, "file"),
-            output::count(plan.reusable.files, "file")
-        ),
-        format!("move the files of {} aside, and the new ones into their place", {
-            output::count(plan.tables.len() as u64, "table")
-        }),
-        NEXT.to_owned(),
-    ]
-}
-
-const NEXT: &str = "then, by you: start Cassandra and look; `helenus restore --finish` removes the old files, `helenus restore \
-                    --abort` puts them back";
-
-fn planned(document: &PlanDocument<'_>) -> String {
-    let plan = document.plan;
-    let rows = document.tables.iter().map(|table| {
-        let name = format!("{}/{}", table.keyspace, table.directory);
-        let is_renamed = table.from.keyspace != table.keyspace || table.from.directory != table.directory;
-        let from = if is_renamed { format!(" (from {})", table.from) } else { String::new() };
-        row(name + &from, &table.amount)
-    });
-    let mut text = output::table(&["TABLE", ">SSTABLES", ">FILES", ">SIZE"], rows);
-    for Disk { path, needed, free, .. } in &plan.disks {
-        let _ = writeln!(
-            text,
-            "disk: {} needed, {} free: {}",
-            output::bytes(*needed),
-            output::bytes(*free),
-            path.display()
-        );
-    }
-    text + &numbered(&document.steps) + &remarks(&plan.left_out, &plan.notes)
-}
-
-#[derive(Serialize)]
-struct PlacedDocument<'a> {
-    dry_run: bool,
-    resumes: bool,
-    repository: String,
-    seconds: f64,
-    backup_id: &'a str,
-    data_directories: &'a [PathBuf],
-    stage: Stage,
-    #[serde(flatten)]
-    done: &'a Done,
-    left_out: &'a [String],
-    notes: &'a [String],
-}
-
-impl<'a> PlacedDocument<'a> {
-    fn of(journal: &'a Journal, resumes: bool, repository: String, seconds: f64) -> Self {
-        Self {
-            dry_run: false,
-            resumes,
-            repository,
-            seconds,
-            backup_id: &journal.request.backup_id,
-            data_directories: &journal.data_directories,
-            stage: journal.stage,
-            done: &journal.done,
-            left_out: &journal.left_out,
-            notes: &journal.notes,
-        }
-    }
-}
-
-fn placed(document: &PlacedDocument<'_>) -> String {
-    let Done { restored, fetched, reused, lost: missing } = document.done;
-    let tally = |tally: &Tally| format!("{}, {}", output::count(tally.files, "file"), output::bytes(tally.bytes));
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "restored {} in place: {}, {} in {}; every byte proven",
-        document.backup_id,
-        output::count(restored.sstables, "SSTable"),
-        output::bytes(restored.bytes),
-        output::duration(document.seconds)
-    );
-    let _ = writeln!(text, "fetched {}; reused {} that the node had", tally(fetched), tally(reused));
-    let _ = writeln!(text, "{NEXT}");
-    text + &lost(document.backup_id, missing) + &remarks(document.left_out, document.notes)
-}
-
-fn aborted_text(aborted: &Aborted) -> String {
-    let mut text = format!("the restore of {} is undone: the old files are back\n", aborted.request);
-    for path in &aborted.written_since {
-        let _ = writeln!(
-            text,
-            "what Cassandra wrote after the restore is kept in {}: remove it when you do not need it",
-            path.display()
-        );
-    }
-    text
-}
-
-#[derive(Serialize)]
-struct FinishedDocument<'a> {
-    dry_run: bool,
-    seconds: f64,
-    #[serde(flatten)]
-    finished: &'a Finished,
-}
-
-fn finished_text(document: &FinishedDocument<'_>) -> String {
-    let Finished { request, proven, compacted, rewritten, problems, old } = document.finished;
-    let mut text = String::new();
-    for problem in problems {
-        let _ = writeln!(text, "{problem}");
-    }
-    let _ = writeln!(
-        text,
-        "restore of {}: {}, {} as in the backup{}{} in {}",
-        request.backup_id,
-        output::count(proven.sstables, "SSTable"),
-        output::bytes(proven.bytes),
-        if *rewritten > 0 {
-            format!(", but for {} that Cassandra has rewritten", output::count(*rewritten, "small file"))
-        } else {
-            String::new()
-        },
-        if *compacted > 0 {
-            format!("; {} compacted since", output::count(*compacted, "SSTable"))
-        } else {
-            String::new()
-        },
-        output::duration(document.seconds)
-    );
-    let old_files = format!("{}, {}", output::count(old.files, "old file"), output::bytes(old.bytes));
-    let _ = match (problems.len(), document.dry_run) {
-        (0, false) => writeln!(text, "removed {old_files}: the restore is final"),
-        (0, true) => writeln!(text, "would remove {old_files}; nothing was changed"),
-        _ => writeln!(text, "{old_files} are kept: `helenus restore --abort` puts them back"),
-    };
-    text
+fn outcome(lost: &[Lost]) -> Outcome {
+    if lost.is_empty() { Outcome::Done } else { Outcome::Findings }
 }

@@ -1,4 +1,4 @@
-//! `cassandra.yaml`, as far as it tells where the data is and what the cluster is called.
+//! `cassandra.yaml`, as far as it tells where the data is, what the cluster is called, and where CQL is spoken.
 //!
 //! Read as Cassandra's own parser reads it: duplicate keys are allowed and the last one wins; a list of directories may
 //! be written as one string. Keys of no interest here are left alone, whatever the release spells them.
@@ -16,6 +16,9 @@ struct Raw {
     #[serde(default)]
     data_file_directories: OneOrMany,
     local_system_data_file_directory: Option<String>,
+    rpc_address: Option<String>,
+    broadcast_rpc_address: Option<String>,
+    native_transport_port: Option<u16>,
 }
 
 /// A list that may be written as a single string.
@@ -35,6 +38,21 @@ pub struct CassandraYaml {
     pub cluster_name: String,
     /// Data directories in the order of the file, the one for local system tables last.
     pub data_directories: Vec<PathBuf>,
+    /// The one of them that is for local system tables and nothing else, if there is one.
+    pub local_system_directory: Option<PathBuf>,
+    /// Where it speaks CQL.
+    pub native_transport: NativeTransport,
+}
+
+/// Where a node speaks CQL, as far as it is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NativeTransport {
+    /// Address that it listens on.
+    pub rpc_address: Option<String>,
+    /// Address under which others know it.
+    pub broadcast_rpc_address: Option<String>,
+    /// Port of both.
+    pub port: Option<u16>,
 }
 
 /// Where packages put the file.
@@ -66,12 +84,16 @@ impl CassandraYaml {
         if data_directories.is_empty() {
             data_directories.push(storage_directory(path).join("data"));
         }
-        if let Some(system) = raw.local_system_data_file_directory.map(PathBuf::from)
-            && !data_directories.contains(&system)
-        {
-            data_directories.push(system);
-        }
-        Ok(Self { cluster_name: raw.cluster_name.unwrap_or_else(|| "Test Cluster".to_owned()), data_directories })
+        let local_system_directory = raw.local_system_data_file_directory.map(PathBuf::from);
+        let local_system_directory = local_system_directory.filter(|system| !data_directories.contains(system));
+        data_directories.extend(local_system_directory.clone());
+        let native_transport = NativeTransport {
+            rpc_address: raw.rpc_address,
+            broadcast_rpc_address: raw.broadcast_rpc_address,
+            port: raw.native_transport_port,
+        };
+        let cluster_name = raw.cluster_name.unwrap_or_else(|| "Test Cluster".to_owned());
+        Ok(Self { cluster_name, data_directories, local_system_directory, native_transport })
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::raw;
+use crate::cql;
 use crate::error::usage;
 use crate::selection::SelectionText;
 use crate::store::Location;
@@ -40,6 +41,8 @@ pub struct Config {
     pub lock_wait: Duration,
     /// Default selection of backups.
     pub selection: SelectionText,
+    /// How Cassandra itself is asked, if it may be.
+    pub cql: Option<cql::Settings>,
     /// Named repositories.
     pub repositories: BTreeMap<String, Location>,
 }
@@ -170,7 +173,7 @@ impl Config {
     }
 
     fn check(raw: raw::File, path: Option<&Path>) -> anyhow::Result<Self> {
-        let raw::File { state_dir, node, backup, repository } = raw;
+        let raw::File { state_dir, node, backup, cql, repository } = raw;
         let parallel = backup.parallel.unwrap_or(DEFAULT_PARALLEL);
         if !(1..=64).contains(&parallel) {
             return Err(usage(format!("backup.parallel: expected 1 to 64, got {parallel}")));
@@ -191,6 +194,7 @@ impl Config {
             min_free: parse("backup.min_free", backup.min_free.as_deref().unwrap_or("2%"))?,
             lock_wait: parse::<LockWait>("backup.lock_wait", backup.lock_wait.as_deref().unwrap_or("0 s"))?.0,
             selection,
+            cql: cql.map(check_cql).transpose()?,
             repositories,
         })
     }
@@ -207,6 +211,29 @@ impl Config {
         let known = if known.is_empty() { "none is configured".to_owned() } else { known.join(", ") };
         Err(usage(format!("no repository is called `{name_or_url}` ({known}); a path needs a slash: ./{name_or_url}")))
     }
+}
+
+fn check_cql(raw: raw::Cql) -> anyhow::Result<cql::Settings> {
+    let raw::Cql { address, port, user, password_file, ca_file, certificate_file, key_file, server_name } = raw;
+    let needs = |key: &str, other: &str| usage(format!("cql.{key}: it needs cql.{other}"));
+    let login = match (user, password_file) {
+        (Some(user), password_file) => Some(cql::Login { user, password_file }),
+        (None, Some(_)) => return Err(needs("password_file", "user")),
+        (None, None) => None,
+    };
+    let identity = match (certificate_file, key_file) {
+        (Some(certificate_file), Some(key_file)) => Some((certificate_file, key_file)),
+        (Some(_), None) => return Err(needs("certificate_file", "key_file")),
+        (None, Some(_)) => return Err(needs("key_file", "certificate_file")),
+        (None, None) => None,
+    };
+    let tls = match (ca_file, &identity, &server_name) {
+        (Some(ca_file), ..) => Some(cql::Tls { ca_file, identity, server_name }),
+        (None, Some(_), _) => return Err(needs("certificate_file", "ca_file")),
+        (None, None, Some(_)) => return Err(needs("server_name", "ca_file")),
+        (None, None, None) => None,
+    };
+    Ok(cql::Settings { address: cql::Address { host: address, port }, login, tls })
 }
 
 fn parse<T: std::str::FromStr<Err = String>>(key: &str, text: &str) -> anyhow::Result<T> {
@@ -248,6 +275,26 @@ mod tests {
         let error = Config::parse("[backup]\ncompres = \"all\"\n", Some(Path::new("h.toml"))).expect_err("unknown key");
         let text = format!("{error:#}");
         assert!(text.contains("line 2, column 1") && text.contains("compres"), "{text}");
+    }
+
+    #[test]
+    fn who_asks_cassandra() {
+        let parse = |keys: &str| Config::parse(&format!("[cql]\n{keys}\n"), None).map(|config| config.cql);
+        let settings =
+            parse("port = 9142\nuser = 'backup'\npassword_file = '/p'\nca_file = '/ca.pem'\nserver_name = 'n'");
+        let settings = settings.expect("parses").expect("there");
+        assert_eq!((settings.address.port, settings.address.host), (Some(9142), None));
+        assert_eq!(settings.tls.and_then(|tls| tls.server_name).as_deref(), Some("n"));
+        assert!(Config::parse("", None).expect("parses").cql.is_none());
+        for (keys, expected) in [
+            ("password_file = '/p'", "cql.password_file: it needs cql.user"),
+            ("server_name = 'n'", "cql.server_name: it needs cql.ca_file"),
+            ("ca_file = '/c'\nkey_file = '/k'", "cql.key_file: it needs cql.certificate_file"),
+            ("pasword = 'x'", "unknown field `pasword`"),
+        ] {
+            let error = format!("{:#}", parse(keys).expect_err(keys));
+            assert!(error.contains(expected), "{keys}: {error}");
+        }
     }
 
     #[test]

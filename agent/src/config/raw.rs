@@ -18,6 +18,8 @@ pub struct File {
     /// How backups are made.
     #[serde(default)]
     pub backup: Backup,
+    /// How Cassandra itself is asked; without it, it is not.
+    pub cql: Option<Cql>,
     /// Named repositories.
     #[serde(default)]
     pub repository: BTreeMap<String, Repository>,
@@ -36,6 +38,28 @@ pub struct Node {
     pub cluster: Option<String>,
     /// Host id, instead of the one that the SSTables name.
     pub host_id: Option<Uuid>,
+}
+
+/// How Cassandra itself is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cql {
+    /// Name or IP address, instead of the `rpc_address` of `cassandra.yaml`.
+    pub address: Option<String>,
+    /// Port, instead of the `native_transport_port` of `cassandra.yaml`.
+    pub port: Option<u16>,
+    /// Who asks.
+    pub user: Option<String>,
+    /// File whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// Certificates of the node's authority; with it, the connection is encrypted.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate.
+    pub certificate_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// Name in the node's certificate, instead of its address.
+    pub server_name: Option<String>,
 }
 
 /// How backups are made.
@@ -65,14 +89,18 @@ pub struct Backup {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repository {
-    /// `file:///backups`, a path, or `s3://bucket/prefix`.
+    /// `file:///backups`, a path, `s3://bucket/prefix`, `gs://bucket/prefix`, or `az://container/prefix`.
     pub url: String,
-    /// Another server than Amazon's.
+    /// Another server than the service's own.
     pub endpoint: Option<String>,
     /// Region of the bucket.
     pub region: Option<String>,
     /// The bucket in the path instead of the host name.
     pub path_style: Option<bool>,
+    /// Storage account, for Azure.
+    pub account: Option<String>,
+    /// File of a service account, for Google.
+    pub credentials_file: Option<PathBuf>,
     /// Profile of the AWS configuration files.
     pub profile: Option<String>,
     /// Certificates to trust beside those of the system.

@@ -10,47 +10,43 @@ const TAGS_MAX: usize = 10;
 
 /// Where a named repository lies, with everything that its section says.
 pub fn check(name: &str, raw: raw::Repository) -> anyhow::Result<Location> {
-    let wrong = |key: &str, reason: String| usage(format!("repository.{name}.{key}: {reason}"));
-    let location = Location::parse(&raw.url).map_err(|error| wrong("url", error.to_string()))?;
-    let Location::S3(mut settings) = location else {
-        return match for_buckets(&raw) {
-            None => Ok(location),
-            Some(key) => Err(wrong(key, format!("only a bucket has it, and `{}` is a directory", raw.url))),
-        };
-    };
-    let encryption = encryption(&raw).map_err(|(key, reason)| wrong(key, reason))?;
-    let raw::Repository { endpoint, region, path_style, profile, ca_file, storage_class, tags, .. } = raw;
-    if let Some(endpoint) = &endpoint
-        && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
-    {
-        return Err(wrong("endpoint", format!("`{endpoint}` must begin with https:// or http://")));
+    let wrong = |(key, reason): Wrong| usage(format!("repository.{name}.{key}: {reason}"));
+    let location = Location::parse(&raw.url).map_err(|error| wrong(("url", error.to_string())))?;
+    only_keys_of(&location, &raw).map_err(wrong)?;
+    match location {
+        Location::Directory(path) => Ok(Location::Directory(path)),
+        Location::S3(settings) => s3(*settings, raw).map(|settings| Location::S3(Box::new(settings))),
+        #[cfg(feature = "objects")]
+        Location::Objects(settings) => objects(*settings, raw).map(|settings| Location::Objects(Box::new(settings))),
     }
+    .map_err(wrong)
+}
+
+/// A key, and what is wrong with it.
+type Wrong = (&'static str, String);
+
+fn s3(settings: Settings, raw: raw::Repository) -> Result<Settings, Wrong> {
+    let (encryption, line) = (encryption(&raw)?, Line::check(&raw)?);
+    let raw::Repository { region, path_style, profile, ca_file, storage_class, tags, .. } = raw;
     if let Some(class) = &storage_class {
         if matches!(class.as_str(), "GLACIER" | "DEEP_ARCHIVE") {
-            return Err(wrong(
+            return Err((
                 "storage_class",
                 format!("{class} cannot be read at once, and a restore reads at once; GLACIER_IR can"),
             ));
         }
         if class.is_empty() || !class.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') {
-            return Err(wrong("storage_class", format!("`{class}` is no class (for example STANDARD_IA)")));
+            return Err(("storage_class", format!("`{class}` is no class (for example STANDARD_IA)")));
         }
     }
     if tags.len() > TAGS_MAX {
-        return Err(wrong("tags", format!("expected at most {TAGS_MAX}, got {}", tags.len())));
+        return Err(("tags", format!("expected at most {TAGS_MAX}, got {}", tags.len())));
     }
-    let rate_limit = raw.rate_limit.as_deref().map(rate).transpose().map_err(|reason| wrong("rate_limit", reason))?;
-    if let Some(concurrency) = raw.concurrency {
-        if !(1..=256).contains(&concurrency) {
-            return Err(wrong("concurrency", format!("expected 1 to 256, got {concurrency}")));
-        }
-        settings.concurrency = concurrency;
-    }
-    let Settings { bucket, prefix, keys, concurrency, patience, .. } = *settings;
-    Ok(Location::S3(Box::new(Settings {
+    let Settings { bucket, prefix, keys, concurrency, patience, .. } = settings;
+    Ok(Settings {
         bucket,
         prefix,
-        endpoint,
+        endpoint: line.endpoint,
         region,
         path_style,
         profile,
@@ -59,18 +55,82 @@ pub fn check(name: &str, raw: raw::Repository) -> anyhow::Result<Location> {
         encryption,
         storage_class,
         tags,
-        rate_limit,
-        concurrency,
+        rate_limit: line.rate_limit,
+        concurrency: line.concurrency.unwrap_or(concurrency),
         patience,
-    })))
+    })
 }
 
-/// A key that only buckets have, if one is set.
-fn for_buckets(raw: &raw::Repository) -> Option<&'static str> {
+#[cfg(feature = "objects")]
+fn objects(
+    settings: crate::store::objects::Settings,
+    raw: raw::Repository,
+) -> Result<crate::store::objects::Settings, Wrong> {
+    let line = Line::check(&raw)?;
+    let raw::Repository { account, credentials_file, ca_file, .. } = raw;
+    Ok(crate::store::objects::Settings {
+        account,
+        credentials_file,
+        ca_file,
+        endpoint: line.endpoint,
+        rate_limit: line.rate_limit,
+        concurrency: line.concurrency.unwrap_or(settings.concurrency),
+        ..settings
+    })
+}
+
+/// What every service has: where it is, and how much of the line to it may be used.
+struct Line {
+    endpoint: Option<String>,
+    rate_limit: Option<u64>,
+    concurrency: Option<usize>,
+}
+
+impl Line {
+    fn check(raw: &raw::Repository) -> Result<Self, Wrong> {
+        if let Some(endpoint) = &raw.endpoint
+            && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
+        {
+            return Err(("endpoint", format!("`{endpoint}` must begin with https:// or http://")));
+        }
+        let rate_limit = raw.rate_limit.as_deref().map(rate).transpose().map_err(|reason| ("rate_limit", reason))?;
+        if let Some(concurrency) = raw.concurrency
+            && !(1..=256).contains(&concurrency)
+        {
+            return Err(("concurrency", format!("expected 1 to 256, got {concurrency}")));
+        }
+        Ok(Self { endpoint: raw.endpoint.clone(), rate_limit, concurrency: raw.concurrency })
+    }
+}
+
+/// Refuses a key that is set and that this kind of store does not have.
+fn only_keys_of(location: &Location, raw: &raw::Repository) -> Result<(), Wrong> {
+    const EVERY_SERVICE: &[&str] = &["endpoint", "ca_file", "rate_limit", "concurrency"];
+    const S3: &[&str] =
+        &["region", "path_style", "profile", "sse", "sse_kms_key_id", "sse_customer_key_file", "storage_class", "tags"];
+    let (of_all, own, whose): (&[&str], &[&str], &str) = match location {
+        Location::Directory(_) => (&[], &[], "a directory"),
+        Location::S3(_) => (EVERY_SERVICE, S3, "a bucket of S3"),
+        #[cfg(feature = "objects")]
+        Location::Objects(settings) => match settings.service {
+            crate::store::objects::Service::Google => (EVERY_SERVICE, &["credentials_file"], "a bucket of Google's"),
+            crate::store::objects::Service::Azure => (EVERY_SERVICE, &["account"], "a container of Azure's"),
+        },
+    };
+    match set_keys(raw).find(|key| !of_all.contains(key) && !own.contains(key)) {
+        None => Ok(()),
+        Some(key) => Err((key, format!("`{}` is {whose}, which has no such setting", raw.url))),
+    }
+}
+
+/// The keys that are set, but for the URL.
+fn set_keys(raw: &raw::Repository) -> impl Iterator<Item = &'static str> {
     let set = [
         ("endpoint", raw.endpoint.is_some()),
         ("region", raw.region.is_some()),
         ("path_style", raw.path_style.is_some()),
+        ("account", raw.account.is_some()),
+        ("credentials_file", raw.credentials_file.is_some()),
         ("profile", raw.profile.is_some()),
         ("ca_file", raw.ca_file.is_some()),
         ("sse", raw.sse.is_some()),
@@ -81,7 +141,7 @@ fn for_buckets(raw: &raw::Repository) -> Option<&'static str> {
         ("rate_limit", raw.rate_limit.is_some()),
         ("concurrency", raw.concurrency.is_some()),
     ];
-    set.into_iter().find_map(|(key, is_set)| is_set.then_some(key))
+    set.into_iter().filter_map(|(key, is_set)| is_set.then_some(key))
 }
 
 fn encryption(raw: &raw::Repository) -> Result<Encryption, (&'static str, String)> {
@@ -123,7 +183,7 @@ mod tests {
         let config = Config::parse(&text, None).map_err(|error| format!("{error:#}"))?;
         match config.repository("main").expect("it is there") {
             Location::S3(settings) => Ok(*settings),
-            Location::Directory(path) => Err(format!("directory {}", path.display())),
+            other => Err(format!("another store: {other}")),
         }
     }
 
@@ -148,7 +208,10 @@ mod tests {
             assert!(error.contains(expected), "{keys}: {error}");
         };
         check("url = 's3://x'", "repository.main.url: ");
-        check("url = '/backups'\nregion = 'x'", "repository.main.region: only a bucket has it");
+        check(
+            "url = '/backups'\nregion = 'x'",
+            "repository.main.region: `/backups` is a directory, which has no such setting",
+        );
         check("url = 's3://bucket'\nregio = 'x'", "unknown field `regio`");
         check("url = 's3://bucket'\nendpoint = 'host:9000'", "main.endpoint: `host:9000` must begin with https://");
         check("url = 's3://bucket'\nsse = 'aes'", "main.sse: `aes` is no encryption (aes256, kms or customer)");
@@ -158,5 +221,37 @@ mod tests {
         check("url = 's3://bucket'\nrate_limit = '50 MB/s'", "`50 MB/s` is no rate (for example `50 MiB/s`)");
         check("url = 's3://bucket'\nrate_limit = '50 MiB'", "is no rate");
         check("url = 's3://bucket'\nconcurrency = 0", "expected 1 to 256, got 0");
+        check("url = 's3://bucket'\naccount = 'x'", "main.account: `s3://bucket` is a bucket of S3, which has no such");
+    }
+
+    #[test]
+    #[cfg(all(feature = "gcs", feature = "azure"))]
+    fn google_and_azure() {
+        let parse = |keys: &str| {
+            let config = Config::parse(&format!("[repository.main]\n{keys}\n"), None);
+            let config = config.map_err(|error| format!("{error:#}"))?;
+            match config.repository("main").expect("it is there") {
+                Location::Objects(settings) => Ok(*settings),
+                other => Err(format!("another store: {other}")),
+            }
+        };
+        let google =
+            parse("url = 'gs://bucket/a'\ncredentials_file = '/etc/key.json'\nrate_limit = '1 MiB/s'\nconcurrency = 4");
+        let google = google.expect("parses");
+        assert_eq!(google.credentials_file.as_deref(), Some(std::path::Path::new("/etc/key.json")));
+        assert_eq!((google.rate_limit, google.concurrency), (Some(1 << 20), 4));
+        let azure =
+            parse("url = 'az://container'\naccount = 'backups'\nendpoint = 'https://a.example.com'").expect("parses");
+        assert_eq!((azure.account.as_deref(), azure.endpoint.is_some()), (Some("backups"), true));
+        let check = |keys: &str, expected: &str| {
+            let error = parse(keys).expect_err(keys);
+            assert!(error.contains(expected), "{keys}: {error}");
+        };
+        check(
+            "url = 'gs://bucket'\naccount = 'x'",
+            "main.account: `gs://bucket` is a bucket of Google's, which has no such",
+        );
+        check("url = 'az://container'\nregion = 'x'", "main.region: `az://container` is a container of Azure's");
+        check("url = 'az://container'\nendpoint = 'x'", "main.endpoint: `x` must begin with https://");
     }
 }

@@ -53,6 +53,15 @@ impl Reader {
         Ok(Self { path: path.to_owned(), file, direct: None, length, offset: 0, buffers: buffers.clone() })
     }
 
+    /// The same open file, read from another offset on, which must be a multiple of [`SLICE_BYTES`].
+    pub fn again(&self, offset: u64) -> io::Result<Self> {
+        debug_assert!(offset.is_multiple_of(SLICE_BYTES as u64));
+        let Self { path, file, length, buffers, .. } = self;
+        let offset = offset.min(*length);
+        let (path, file, buffers) = (path.clone(), file.try_clone()?, buffers.clone());
+        Ok(Self { path, file, direct: None, length: *length, offset, buffers })
+    }
+
     /// Length when the file was opened.
     pub fn length(&self) -> u64 {
         self.length

@@ -13,6 +13,11 @@ const LEVEL: i32 = 1;
 /// Room for a frame of any content.
 const FRAME_BYTES_MAX: usize = SLICE_BYTES + (SLICE_BYTES >> 8) + 64;
 
+/// As much as `length` plain bytes can become.
+pub fn bytes_max(length: u64) -> u64 {
+    length.saturating_add(length.div_ceil(SLICE_BYTES as u64).saturating_mul((FRAME_BYTES_MAX - SLICE_BYTES) as u64))
+}
+
 /// Compresses slices, one frame each.
 pub struct Frames {
     compressor: zstd::bulk::Compressor<'static>,
@@ -66,6 +71,7 @@ mod tests {
             let plain: Vec<u8> = (0..length).map(|n| u8::try_from(n / 1000 % 251).unwrap_or(0)).collect();
             let mut frames = Frames::new().expect("a compressor");
             let stored = frames.whole(&plain).expect("compressed");
+            assert!(stored.len() as u64 <= bytes_max(length as u64), "{length}");
             let mut read = Vec::new();
             zstd::Decoder::new(stored).and_then(|mut d| d.read_to_end(&mut read)).expect("decompressed");
             assert_eq!(read, plain, "{length}");

@@ -33,7 +33,7 @@ pub struct Aborted {
 pub fn abort(mut workspace: Workspace, cassandra_is_stopped: bool) -> anyhow::Result<Aborted> {
     let _lock = NodeLock::take(&workspace.journal.data_directories)?;
     Workspace::refuse_changed(&workspace.journal.data_directories, Some(&workspace))?;
-    if !matches!(workspace.journal.stage, Stage::Fetching | Stage::Removing) {
+    if !matches!(workspace.journal.stage, Stage::Fetching | Stage::Resetting | Stage::Removing) {
         workspace.refuse_unmounted()?;
     }
     if workspace.journal.stage == Stage::Finishing {
@@ -44,11 +44,11 @@ pub fn abort(mut workspace: Workspace, cassandra_is_stopped: bool) -> anyhow::Re
         );
     }
     loop {
-        if !matches!(workspace.journal.stage, Stage::Fetching | Stage::Removing) {
+        if !matches!(workspace.journal.stage, Stage::Fetching | Stage::Resetting | Stage::Removing) {
             refuse_running(&workspace.journal.data_directories, cassandra_is_stopped)?;
         }
         match workspace.journal.stage {
-            Stage::Fetching => workspace.enter(Stage::Removing)?,
+            Stage::Fetching | Stage::Resetting => workspace.enter(Stage::Removing)?,
             Stage::Aside => workspace.enter(Stage::Returning)?,
             Stage::Placing | Stage::Placed => workspace.enter(Stage::Clearing)?,
             Stage::Clearing => {

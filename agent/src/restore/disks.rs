@@ -1,7 +1,8 @@
 //! To which data directory each SSTable goes, and whether the file systems have the room.
 //!
 //! Where the node has some of its files already: there. Where it has as many data directories as the node of the backup:
-//! to the same one. Otherwise to the one with most room left.
+//! to the same one. Otherwise to the one with most room left. A directory for local system tables gets those and nothing
+//! else: Cassandra does not look for others there.
 
 use std::path::{Path, PathBuf};
 
@@ -30,11 +31,18 @@ pub struct Disks {
     disks: Vec<Disk>,
     /// True if the backup has as many.
     by_index: bool,
+    /// The one for local system tables.
+    local_system: Option<usize>,
 }
 
 impl Disks {
-    /// Looks at the data directories; `backup_count` is how many the node of the backup had.
-    pub fn look(data_directories: &[PathBuf], backup_count: usize) -> anyhow::Result<Self> {
+    /// Looks at the data directories; `backup_count` is how many the node of the backup had, and `local_system` the
+    /// number of the one for local system tables.
+    pub fn look(
+        data_directories: &[PathBuf],
+        backup_count: usize,
+        local_system: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let mut disks = Vec::<Disk>::new();
         for path in data_directories {
             let device = Dir::open(path)?.stat()?.device;
@@ -43,16 +51,20 @@ impl Disks {
             let free = known.map_or_else(|| free_bytes(path), Ok)?;
             disks.push(Disk { path: path.clone(), needed: 0, free, device });
         }
-        Ok(Self { by_index: disks.len() == backup_count, disks })
+        Ok(Self { by_index: disks.len() == backup_count, disks, local_system })
     }
 
     /// The data directories in the order of preference for an SSTable that was in number `index` of the backup's.
-    /// Local system tables belong into the first one.
+    /// Local system tables belong into the one for them, or into the first one.
     pub fn preference(&self, there_already: Option<usize>, index: usize, is_local_system: bool) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.disks.len()).collect();
         order.sort_by_key(|place| std::cmp::Reverse(self.room(*place)));
+        if !is_local_system {
+            order.retain(|place| Some(*place) != self.local_system);
+        }
         let first = match there_already {
             Some(place) => Some(place),
+            None if is_local_system && self.local_system.is_some() => self.local_system,
             None if self.by_index => Some(index),
             None if is_local_system => Some(0),
             None => None,
@@ -122,7 +134,16 @@ mod tests {
             free: *free,
             device: number as u64,
         };
-        Disks { disks: free.iter().enumerate().map(disk).collect(), by_index }
+        Disks { disks: free.iter().enumerate().map(disk).collect(), by_index, local_system: None }
+    }
+
+    #[test]
+    fn a_directory_for_local_system_tables() {
+        let disks = Disks { local_system: Some(1), ..disks(&[10, 30, 20], true) };
+        assert_eq!(disks.preference(None, 0, true), [1, 2, 0]);
+        assert_eq!(disks.preference(None, 1, false), [2, 0]);
+        assert_eq!(disks.preference(Some(1), 0, false), [2, 0]);
+        assert_eq!(disks.preference(None, 0, false), [0, 2]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -20,6 +21,9 @@ use crate::store::{self, ObjectKey, Span, Store};
 /// A tar holds what an inspection may hold, and headers; nothing that we wrote is longer.
 pub const TAR_BYTES_MAX: u64 = HELD_TOTAL_BYTES_MAX + (4 << 20);
 
+/// How often a paused reader looks whether it may go on.
+const PAUSE_LOOK: Duration = Duration::from_millis(50);
+
 /// Reads the objects of SSTables.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
@@ -29,6 +33,8 @@ pub struct Fetcher {
     pub progress: Arc<AtomicU64>,
     /// Files proven so far.
     pub files: Arc<AtomicU64>,
+    /// While it is set, no more is read.
+    pub paused: Arc<AtomicBool>,
 }
 
 /// Where an SSTable's files go.
@@ -66,7 +72,13 @@ pub struct Outcome<'a> {
 impl Fetcher {
     /// A fetcher on the present runtime.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, runtime: Handle::current(), progress: Arc::default(), files: Arc::default() }
+        Self {
+            store,
+            runtime: Handle::current(),
+            progress: Arc::default(),
+            files: Arc::default(),
+            paused: Arc::default(),
+        }
     }
 
     /// Proves the stored bytes of an SSTable; with `to`, writes its files there. Blocks.
@@ -74,6 +86,7 @@ impl Fetcher {
         let mut by_object = BTreeMap::<&ObjectKey, Vec<&StoredFile>>::new();
         let mut outcomes = Vec::new();
         for file in &sstable.files {
+            self.wait_while_paused();
             match to.map_or(Ok(None), |to| there(sstable, file, to)) {
                 Ok(None) => by_object.entry(&file.object).or_default().push(file),
                 Ok(Some(how)) => {
@@ -84,6 +97,7 @@ impl Fetcher {
             }
         }
         for (key, files) in by_object {
+            self.wait_while_paused();
             if key.name().ends_with(".tar") {
                 outcomes.extend(self.tar(sstable, key, files, to));
             } else {
@@ -139,6 +153,7 @@ impl Fetcher {
         write(sstable, file, to, |target| {
             let mut decoder = Decoder::new(file, target)?;
             while let Some(bytes) = self.runtime.block_on(stream.try_next())? {
+                self.wait_while_paused();
                 decoder.push(&bytes)?;
                 let step = (bytes.len() as u64).min(file.length - reported);
                 reported += step;
@@ -149,6 +164,12 @@ impl Fetcher {
         self.progress.fetch_add(file.length - reported, Ordering::Relaxed);
         self.files.fetch_add(1, Ordering::Relaxed);
         Ok(How::Fetched)
+    }
+
+    fn wait_while_paused(&self) {
+        while self.paused.load(Ordering::Relaxed) {
+            std::thread::sleep(PAUSE_LOOK);
+        }
     }
 
     fn proven(&self, file: &StoredFile) {
@@ -212,7 +233,8 @@ fn is_refused(error: &fs::Error) -> bool {
     matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks)
 }
 
-fn temporary(path: &Path) -> PathBuf {
+/// The name of a file that is being written.
+pub(super) fn temporary(path: &Path) -> PathBuf {
     path.with_extension("helenus-part")
 }
 

@@ -3,10 +3,13 @@
 //! Each file that the backup has is read where it was placed, and compared. Once Cassandra has run it rewrites some
 //! components, and compacts SSTables into others: then the components that it may rewrite may differ, and an SSTable may
 //! be gone if its table has others that the backup does not have. Whatever else differs leaves the old files alone.
+//! Statistics that the restore itself has rewritten are expected as it wrote them.
+//!
+//! Files prove bytes. Whether Cassandra can use them only Cassandra can tell: where it may be asked, it reads a row of
+//! each restored table. Tables of Cassandra's own are left out, for not everybody may read them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use helenus_sstable::component::Component;
@@ -15,12 +18,14 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::in_place::lost_of;
-use super::journal::{Shelf, Stage, Workspace};
+use super::journal::{JournalTable, Shelf, Stage, Workspace};
 use super::judge::Tally;
 use super::request::Request;
 use super::reuse;
-use crate::manifest::model::{Amount, StoredSSTable, is_index_directory};
+use crate::cql;
+use crate::manifest::model::{Amount, Hex, StoredSSTable, is_index_directory};
 use crate::node::lock::NodeLock;
+use crate::node::running::{self, Running};
 
 /// What was seen and done.
 #[derive(Debug, Serialize)]
@@ -36,8 +41,20 @@ pub struct Finished {
     pub rewritten: u64,
     /// What is not as it should be: with any of these, nothing was removed.
     pub problems: Vec<String>,
+    /// Whether Cassandra was asked for rows.
+    pub rows: Rows,
     /// Old files that were removed, or would have been.
     pub old: Tally,
+}
+
+/// Whether Cassandra can read what was restored.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rows {
+    /// So many tables were read; those that could not be are problems.
+    Read(u64),
+    /// It was not asked, and why.
+    NotRead(String),
 }
 
 /// What is there of one SSTable.
@@ -57,6 +74,7 @@ pub async fn finish(
     parallel: usize,
     accept_loss: bool,
     dry_run: bool,
+    cql: Option<(cql::Settings, cql::Target)>,
 ) -> anyhow::Result<Finished> {
     let _lock = NodeLock::take(&workspace.journal.data_directories)?;
     Workspace::refuse_changed(&workspace.journal.data_directories, Some(&workspace))?;
@@ -66,18 +84,17 @@ pub async fn finish(
         compacted: 0,
         rewritten: 0,
         problems: Vec::new(),
+        rows: Rows::NotRead("the restore was proven before".to_owned()),
         old: Tally::default(),
     };
     match workspace.journal.stage {
         Stage::Placed => {
             workspace.refuse_unmounted()?;
             prove(&workspace, parallel, &mut finished).await?;
+            read_rows(&workspace, cql, &mut finished).await;
             if !accept_loss {
                 finished.problems.extend(workspace.journal.done.lost.iter().map(|lost| {
-                    format!(
-                        "{}: {} could not be restored (--accept-loss lets go of the old files all the same)",
-                        lost.table, lost.sstable
-                    )
+                    format!("{lost} could not be restored (--accept-loss lets go of the old files all the same)")
                 }));
             }
             finished.old = old_files(&workspace)?;
@@ -87,7 +104,7 @@ pub async fn finish(
             workspace.enter(Stage::Finishing)?;
         }
         Stage::Finishing => finished.old = old_files(&workspace)?,
-        Stage::Fetching | Stage::Aside | Stage::Placing => bail!(
+        Stage::Fetching | Stage::Resetting | Stage::Aside | Stage::Placing => bail!(
             "{}: the restore of {} is not complete: run it again with the same options first",
             workspace.root().display(),
             workspace.journal.request
@@ -105,23 +122,35 @@ pub async fn finish(
 }
 
 async fn prove(workspace: &Workspace, parallel: usize, finished: &mut Finished) -> anyhow::Result<()> {
+    let resets = workspace.journal.resets.iter().map(|reset| ((reset.place, reset.path.as_path()), reset.blake3));
+    let resets: Resets<'_> = resets.collect();
     for (number, table) in workspace.journal.tables.iter().enumerate().filter(|(_, table)| table.part.is_some()) {
         let lost = lost_of(&workspace.journal, table);
         let part = workspace.part(number)?;
         let known: BTreeSet<String> = part.sstables.iter().map(|sstable| reuse::name(sstable, "")).collect();
-        // Cassandra may have moved an SSTable to another disk.
-        let live: Arc<Vec<_>> = Arc::new(workspace.places().map(|place| workspace.live(place, table)).collect());
+        let live: Vec<PathBuf> = workspace.places().map(|place| workspace.live(place, table)).collect();
+        let taken: BTreeSet<(String, usize)> = part
+            .sstables
+            .iter()
+            .zip(&table.places)
+            .filter_map(|(sstable, place)| Some((reuse::name(sstable, ""), (*place)?)))
+            .collect();
         let mut running = JoinSet::new();
         let mut gone = Vec::new();
-        for (sstable, place) in part.sstables.into_iter().zip(&table.places) {
-            if place.is_none() || lost.contains(&reuse::name(&sstable, "").trim_end_matches('-')) {
+        for (mut sstable, place) in part.sstables.into_iter().zip(&table.places) {
+            let (Some(place), name) = (*place, reuse::name(&sstable, "")) else { continue };
+            if lost.contains(&name.trim_end_matches('-')) {
                 continue;
             }
+            expect_reset(&mut sstable, &resets, place, table);
+            // Cassandra may have moved it to another disk, but not to where another one of its name was.
+            let elsewhere = workspace.places().filter(|other| !taken.contains(&(name.clone(), *other)));
+            let live: Vec<PathBuf> =
+                std::iter::once(place).chain(elsewhere).filter_map(|place| live.get(place).cloned()).collect();
             while running.len() >= parallel {
                 count(running.join_next().await, finished, &mut gone)?;
             }
-            let live = Arc::clone(&live);
-            running.spawn_blocking(move || (reuse::name(&sstable, ""), look(&sstable, &live)));
+            running.spawn_blocking(move || (name, look(&sstable, &live)));
         }
         while !running.is_empty() {
             count(running.join_next().await, finished, &mut gone)?;
@@ -139,6 +168,61 @@ async fn prove(workspace: &Workspace, parallel: usize, finished: &mut Finished) 
         }
     }
     Ok(())
+}
+
+/// BLAKE3 of rewritten files by data directory and path.
+type Resets<'a> = HashMap<(usize, &'a Path), Hex<32>>;
+
+/// Puts what the restore has written in the place of what the backup has.
+fn expect_reset(sstable: &mut StoredSSTable, resets: &Resets<'_>, place: usize, table: &JournalTable) {
+    let path = table.below(Path::new("")).join(reuse::name(sstable, Component::Statistics.name()));
+    let Some(blake3) = resets.get(&(place, path.as_path())) else { return };
+    for file in &mut sstable.files {
+        if file.component == Component::Statistics.name() {
+            file.blake3 = *blake3;
+        }
+    }
+}
+
+/// One row of each table, if the node is up and may be asked.
+async fn read_rows(workspace: &Workspace, cql: Option<(cql::Settings, cql::Target)>, finished: &mut Finished) {
+    let not = |reason: &str| Rows::NotRead(reason.to_owned());
+    let Some((settings, target)) = cql else {
+        finished.rows = not("the configuration has no [cql]");
+        return;
+    };
+    let is_up = match running::uses(&workspace.journal.data_directories) {
+        Running::No { evidence } => {
+            finished.rows = not(&format!("Cassandra is not running: {evidence}"));
+            return;
+        }
+        Running::Yes { .. } => true,
+        Running::Unknown { .. } => false,
+    };
+    let session = match cql::Session::open(&settings, &target).await {
+        Ok(session) => session,
+        // A node that is up must answer; of one that nobody knows to be up this is the only sign.
+        Err(error) => {
+            if is_up {
+                finished.problems.push(format!("{error:#}"));
+            }
+            finished.rows = not(&format!("{error:#}"));
+            return;
+        }
+    };
+    let mut read = 0;
+    for table in workspace.journal.tables.iter().filter(|table| table.part.is_some()) {
+        if table.keyspace.starts_with("system") {
+            continue;
+        }
+        // `<table>-<table id>`
+        let name = table.directory.rsplit_once('-').map_or(table.directory.as_str(), |(name, _)| name);
+        match session.read_one(&table.keyspace, name).await {
+            Ok(()) => read += 1,
+            Err(error) => finished.problems.push(format!("{error:#}")),
+        }
+    }
+    finished.rows = Rows::Read(read);
 }
 
 type Joined = Option<Result<(String, anyhow::Result<State>), tokio::task::JoinError>>;
@@ -179,7 +263,7 @@ fn look(sstable: &StoredSSTable, live: &[PathBuf]) -> anyhow::Result<State> {
             Ok(false) => problems.push(format!("{}: other bytes than in the backup", path.display())),
             // Compacted while we looked.
             Err(_) if !path.exists() && !directory.join(&data).exists() => return Ok(State::Gone),
-            Err(error) => problems.push(format!("{error:#}")),
+            Err(error) => problems.push(format!("{}: {error}", path.display())),
         }
     }
     Ok(match (directory, problems.is_empty()) {

@@ -1,4 +1,5 @@
-//! Restores into a stopped node: fetches or reuses, moves the old files aside, puts the new ones in their place.
+//! Restores into a stopped node: fetches or reuses, resets repairs, moves the old files aside, puts the new ones in their
+//! place.
 //!
 //! What was there waits below `old/` until [`finish`](super::finish) or [`abort`](super::abort) decides. The stages, and
 //! what is done after a crash in each, are in [`journal`](super::journal).
@@ -19,6 +20,7 @@ use super::judge::{Done, judge};
 use super::node_plan::NodePlan;
 use super::place::joined;
 use super::request::Request;
+use super::reset::{self, Reset};
 use super::reuse::{self, Local};
 use crate::catalog::Catalog;
 use crate::fs::{self, Dir, FileStat};
@@ -50,7 +52,8 @@ impl InPlace {
             made: Vec::new(),
             total: plan.total,
             stage: Stage::Fetching,
-            done: Done::default(),
+            done: Done { lost: plan.lost_tables.clone(), ..Done::default() },
+            resets: Vec::new(),
             left_out: plan.left_out.clone(),
             notes: plan.notes.clone(),
         };
@@ -66,7 +69,7 @@ impl InPlace {
                 Stage::Finishing | Stage::Clearing | Stage::Returning | Stage::Removing => {
                     "a restore that is being ended"
                 }
-                Stage::Fetching | Stage::Aside | Stage::Placing => "an unfinished restore",
+                Stage::Fetching | Stage::Resetting | Stage::Aside | Stage::Placing => "an unfinished restore",
             };
             bail!(
                 "{} is of {what}, of {}: end it with `helenus restore --finish` or `helenus restore --abort`{}",
@@ -88,7 +91,9 @@ impl InPlace {
                 "{}: the restore is being aborted: run `helenus restore --abort` again",
                 workspace.root().display()
             ),
-            Stage::Fetching | Stage::Aside | Stage::Placing | Stage::Placed => Ok(Self { workspace, resumes: true }),
+            Stage::Fetching | Stage::Resetting | Stage::Aside | Stage::Placing | Stage::Placed => {
+                Ok(Self { workspace, resumes: true })
+            }
         }
     }
 
@@ -120,6 +125,7 @@ impl InPlace {
                     let fetched = self.fetch_all(&store, fetcher, parallel).await;
                     fetched.map_err(|error| self.explain(error))?;
                 }
+                Stage::Resetting => self.reset().map_err(|error| self.explain(error))?,
                 Stage::Aside => self.move_aside().context(HALF_WAY)?,
                 Stage::Placing => self.place().context(HALF_WAY)?,
                 _ => {
@@ -135,6 +141,25 @@ impl InPlace {
         self.refuse_full()?;
         self.workspace.journal.done = self.fetch(Arc::clone(store), fetcher, parallel).await?;
         self.workspace.journal.made = self.missing()?;
+        self.workspace.journal.resets = self.resets()?;
+        self.workspace.journal.done.reset = self.workspace.journal.resets.len() as u64;
+        self.workspace.enter(if self.workspace.journal.resets.is_empty() { Stage::Aside } else { Stage::Resetting })
+    }
+
+    fn resets(&self) -> anyhow::Result<Vec<Reset>> {
+        if self.workspace.journal.request.keep_repaired {
+            return Ok(Vec::new());
+        }
+        let roots = self.workspace.new_roots();
+        let mut resets = Vec::new();
+        for table in self.workspace.journal.tables.iter().filter(|table| table.part.is_some()) {
+            resets.extend(reset::plan(&roots, &table.below(Path::new("")))?);
+        }
+        Ok(resets)
+    }
+
+    fn reset(&mut self) -> anyhow::Result<()> {
+        reset::apply(&self.workspace.new_roots(), &self.workspace.journal.resets, || self.workspace.sync())?;
         self.workspace.enter(Stage::Aside)
     }
 
@@ -154,7 +179,7 @@ impl InPlace {
         let Journal { request, tables, .. } = &workspace.journal;
         let catalog = Catalog::of(store.as_ref());
         let mut running = JoinSet::new();
-        let mut done = Done::default();
+        let mut done = workspace.journal.done.clone();
         for (number, table) in tables.iter().enumerate() {
             let Some(hash) = &table.part else { continue };
             // What an earlier run kept may be half of it; the backup has it for sure.
@@ -291,6 +316,9 @@ fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKi
     if let Some(error) = cause.downcast_ref::<fs::Error>() {
         return Some(error.kind());
     }
+    if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+        return Some(error.kind());
+    }
     match cause.downcast_ref::<Wrong>() {
         Some(Wrong::Name(error)) => Some(error.kind()),
         Some(Wrong::Io(error)) => Some(error.kind()),
@@ -301,7 +329,7 @@ fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKi
 /// Names of the SSTables of a table that could not be restored.
 pub fn lost_of<'a>(journal: &'a Journal, table: &JournalTable) -> Vec<&'a str> {
     let name = table.from.to_string();
-    journal.done.lost.iter().filter(|lost| lost.table == name).map(|lost| lost.sstable.as_str()).collect()
+    journal.done.lost.iter().filter(|lost| lost.table == name).filter_map(|lost| lost.sstable.as_deref()).collect()
 }
 
 /// Bytes of files below a directory that nothing else shares.

@@ -11,7 +11,7 @@
 //! except below a directory called `backups`. So that is what it is called, and the owner of the data directory can
 //! look into it.
 //!
-//! Each stage can be done again from its beginning: it moves what is not moved yet. The journal goes to the next stage
+//! Each stage can be done again from its beginning: it moves or rewrites what is not yet. The journal goes to the next stage
 //! when all moves of the one before are durable, so a name in a table's directory is never in doubt: up to `Aside` it is
 //! an old file, from `Placing` on a new one.
 
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::judge::Done;
 use super::plan::Source;
 use super::request::Request;
+use super::reset::Reset;
 use crate::fs::{self, Dir, Kind};
 use crate::manifest::Part;
 use crate::manifest::codec;
@@ -37,6 +38,8 @@ const JOURNAL: &str = "journal.json";
 pub enum Stage {
     /// Files are fetched or linked below `new/`; the tables are as they were.
     Fetching,
+    /// Statistics of new files are rewritten; all is proven and durable below `new/`.
+    Resetting,
     /// Old files go from the tables to `old/`.
     Aside,
     /// New files go from `new/` to the tables.
@@ -70,8 +73,11 @@ pub struct Journal {
     pub total: Amount,
     /// How far it is.
     pub stage: Stage,
-    /// What was done; known from [`Stage::Aside`] on.
+    /// What was done; known from [`Stage::Resetting`] on. Before, only what cannot be restored, as the plan knows it.
     pub done: Done,
+    /// New files that are rewritten before they are placed; known from [`Stage::Resetting`] on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resets: Vec<Reset>,
     /// Damaged SSTables that are left out, as `keyspace.table/sstable`.
     pub left_out: Vec<String>,
     /// What else is left out, and what is left to do.
@@ -183,6 +189,11 @@ impl Workspace {
     /// Numbers of all data directories.
     pub fn places(&self) -> std::ops::Range<usize> {
         0..self.journal.data_directories.len()
+    }
+
+    /// The directories below which new files are, by data directory.
+    pub fn new_roots(&self) -> Vec<PathBuf> {
+        self.places().map(|place| self.at(place).join(Shelf::New.name())).collect()
     }
 
     /// A table's directory below `new`, `old` or `undone` in a data directory.

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::fetch::{self, How, Outcome};
+use super::plan::Source;
 use super::reuse;
 use crate::manifest::model::{Amount, StoredSSTable};
 use crate::pack::unpack::Wrong;
@@ -31,15 +32,30 @@ impl Tally {
     }
 }
 
-/// An SSTable that the repository could not give.
+/// An SSTable that the repository could not give, or a whole table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// `keyspace.table`, as in the backup.
     pub table: String,
-    /// `nb-1-big`, with the directory of the index before it if it belongs to one.
-    pub sstable: String,
+    /// `nb-1-big`, with the directory of the index before it if it belongs to one. None: nobody knows the table's
+    /// SSTables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sstable: Option<String>,
     /// What is wrong with which component, with the object's name.
     pub problems: Vec<String>,
+}
+
+impl Lost {
+    /// A table of which the list of its SSTables is missing or damaged.
+    pub fn table(table: &Source, error: &anyhow::Error) -> Self {
+        Self { table: table.to_string(), sstable: None, problems: vec![format!("{error:#}")] }
+    }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.table, self.sstable.as_deref().unwrap_or("(all of it)"))
+    }
 }
 
 /// What was done so far.
@@ -51,6 +67,9 @@ pub struct Done {
     pub fetched: Tally,
     /// Files that the node had.
     pub reused: Tally,
+    /// SSTables that were repaired, or claimed by a repair, and are not any more.
+    #[serde(default)]
+    pub reset: u64,
     /// SSTables that could not be restored.
     pub lost: Vec<Lost>,
 }
@@ -114,7 +133,7 @@ pub fn judge(
         fetch::remove(sstable, file, directory)?;
     }
     let name = reuse::name(sstable, "");
-    Ok(Judged::Lost(Lost { table: table.to_owned(), sstable: name.trim_end_matches('-').to_owned(), problems }))
+    Ok(Judged::Lost(Lost { table: table.to_owned(), sstable: Some(name.trim_end_matches('-').to_owned()), problems }))
 }
 
 /// True if the repository does not have the bytes, which no second try will change.

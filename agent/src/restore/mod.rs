@@ -10,6 +10,7 @@
 
 pub mod abort;
 pub mod aside;
+pub mod cautions;
 pub mod columns;
 pub mod disks;
 pub mod export;
@@ -25,6 +26,7 @@ pub mod prove;
 pub mod release;
 pub mod rename;
 pub mod request;
+pub mod reset;
 pub mod resolve;
 pub mod reuse;
 pub mod rules;

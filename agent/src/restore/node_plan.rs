@@ -4,23 +4,28 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::cautions;
 use super::disks::{Disk, Disks, refuse_full};
 use super::journal::JournalTable;
-use super::judge::Tally;
+use super::judge::{Lost, Tally};
 use super::plan::{Scope, Source, refuse_same_place, with_overhead};
 use super::release::Release;
 use super::resolve;
 use super::reuse::{self, Local};
 use super::rules::{self, Onto, is_system};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Wanted, is_damage};
+use crate::error::usage;
+use crate::manifest::Manifest;
 use crate::manifest::model::{Amount, Part, TableEntry, is_index_directory};
 use crate::node;
 use crate::node::tables::{self, Table};
 use crate::schema::{self, Schema};
 use crate::selection::Selection;
+use crate::time;
 
 /// A restore of selected tables into a node that is stopped.
 #[derive(Debug, Serialize)]
@@ -34,6 +39,8 @@ pub struct NodePlan {
     pub tables: Vec<PlannedTable>,
     /// Sum over all tables.
     pub total: Amount,
+    /// Tables that cannot be restored, for the repository has lost the list of their SSTables: the node's own files stay.
+    pub lost_tables: Vec<Lost>,
     /// What of it the node seems to have already.
     pub reusable: Tally,
     /// Damaged SSTables that are left out, as `keyspace.table/sstable`.
@@ -58,17 +65,48 @@ pub struct Target {
     pub data_directories: Vec<PathBuf>,
     /// Its host id, if its files name one.
     pub host_id: Option<Uuid>,
+    /// Name of its cluster, if its configuration is known.
+    cluster: Option<String>,
+    /// The data directory in which Cassandra looks for local system tables, and for no others.
+    local_system: Option<usize>,
     tables: Vec<Table>,
     schema: Option<Schema>,
 }
 
 impl Target {
-    /// Looks at a node.
-    pub fn look(data_directories: Vec<PathBuf>) -> anyhow::Result<Self> {
+    /// Looks at a node. `cluster` and `local_system` are known from its configuration.
+    pub fn look(
+        data_directories: Vec<PathBuf>,
+        cluster: Option<String>,
+        local_system: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let host_id = node::identity::host_id(&data_directories).ok().map(|(host_id, _)| host_id);
         let tables = tables::scan(&data_directories)?.tables;
         let schema = schema::known(&tables);
-        Ok(Self { data_directories, host_id, tables, schema })
+        Ok(Self { data_directories, host_id, cluster, local_system, tables, schema })
+    }
+
+    /// Refuses the backup of another cluster or another node, unless it was `named`.
+    pub fn refuse_foreign(&self, manifest: &Manifest, named: &Wanted, replace: bool) -> anyhow::Result<()> {
+        let Manifest { backup_id, cluster, host_id, .. } = manifest;
+        if let Some(own) = self.cluster.as_ref().filter(|own| *own != cluster)
+            && named.cluster.as_ref() != Some(cluster)
+        {
+            return Err(usage(format!(
+                "{backup_id} is a backup of the cluster {cluster}, and this node is of the cluster {own}: pass --cluster \
+                 {cluster:?} if it is meant all the same"
+            )));
+        }
+        if let Some(own) = self.host_id.filter(|own| own != host_id)
+            && named.host_id != Some(*host_id)
+            && !replace
+        {
+            return Err(usage(format!(
+                "{backup_id} is a backup of the node {host_id}, and this node is {own}: pass --host-id {host_id} to take \
+                 the tables of that node, or --replace if it is dead and this one takes its place"
+            )));
+        }
+        Ok(())
     }
 
     /// The release of its Cassandra, as far as its files tell.
@@ -94,11 +132,14 @@ impl NodePlan {
             disks: Vec::new(),
             tables: Vec::new(),
             total: Amount::default(),
+            lost_tables: Vec::new(),
             reusable: Tally::default(),
             left_out: Vec::new(),
             notes: chosen.notes,
         };
-        let mut disks = Disks::look(&target.data_directories, manifest.node.data_directories.len())?;
+        let mut disks =
+            Disks::look(&target.data_directories, manifest.node.data_directories.len(), target.local_system)?;
+        let mut spared = BTreeSet::new();
         for entry in chosen.tables {
             let (keyspace, directory) = plan.destination(scope, target, chosen.with_schema, entry)?;
             let mut planned = PlannedTable {
@@ -112,7 +153,21 @@ impl NodePlan {
                 amount: Amount::default(),
             };
             if let Some(hash) = &entry.part {
-                let part = catalog.part(&manifest.node_name(), &entry.keyspace, &entry.directory, hash).await?;
+                let part = catalog.part(&manifest.node_name(), &entry.keyspace, &entry.directory, hash).await;
+                let part = match part {
+                    Err(error) if is_damage(&error) => {
+                        if chosen.with_schema && entry.keyspace == "system_schema" {
+                            return Err(error.context(
+                                "the schema of the backup is lost, and without it no whole node can be restored: select \
+                                 tables (--keyspace, --table)",
+                            ));
+                        }
+                        plan.lost_tables.push(Lost::table(&planned.table.from, &error));
+                        spared.insert((planned.table.keyspace, planned.table.directory));
+                        continue;
+                    }
+                    part => part?,
+                };
                 plan.spread(scope, target, entry, &part, &mut planned, &mut disks)?;
             }
             plan.total.add(planned.amount);
@@ -122,7 +177,7 @@ impl NodePlan {
             plan.empty(&entry.keyspace, &entry.directory);
         }
         if chosen.with_schema {
-            plan.empty_others(scope, target)?;
+            plan.empty_others(scope, target, spared)?;
         }
         refuse_same_place(
             plan.tables.iter().map(|planned| (&planned.table.keyspace, &planned.table.directory, &planned.table.from)),
@@ -133,7 +188,26 @@ impl NodePlan {
             }
         }
         plan.disks = disks.into_disks();
+        plan.caution(target, manifest.started)?;
         Ok(plan)
+    }
+
+    /// What is to be known of rows that come back.
+    fn caution(&mut self, target: &Target, started: Timestamp) -> anyhow::Result<()> {
+        let tables = self.tables.iter().map(|planned| &planned.table);
+        let of_users: Vec<_> = tables.filter(|table| !is_system(&table.keyspace) && table.part.is_some()).collect();
+        let schema = target.schema.as_ref();
+        let with_limits = of_users.iter().map(|table| {
+            let name = table.directory.split('-').next().unwrap_or_default();
+            let known = schema.and_then(|schema| schema.table(&table.keyspace, name));
+            (table.to_string(), known.and_then(|table| table.options.gc_grace_seconds))
+        });
+        self.notes.extend(cautions::forgotten(with_limits, started, time::now()));
+        for table in of_users {
+            let directories = target.directories(&table.keyspace, &table.directory).map(|(_, path)| path);
+            self.notes.extend(cautions::remembered(&table.to_string(), directories, started)?);
+        }
+        Ok(())
     }
 
     /// Keyspace and directory of the node that the table is restored into.
@@ -259,13 +333,16 @@ impl NodePlan {
     }
 
     /// Tables of the node that the backup does not have, though it was asked for them, did not exist when it was made.
-    fn empty_others(&mut self, scope: &Scope<'_>, target: &Target) -> anyhow::Result<()> {
+    fn empty_others(
+        &mut self,
+        scope: &Scope<'_>,
+        target: &Target,
+        mut known: BTreeSet<(String, String)>,
+    ) -> anyhow::Result<()> {
         let backed_up = Selection::parse(scope.manifest.selection.clone())?;
-        let known: BTreeSet<(String, String)> = self
-            .tables
-            .iter()
-            .map(|planned| (planned.table.keyspace.clone(), planned.table.directory.clone()))
-            .collect();
+        known.extend(
+            self.tables.iter().map(|planned| (planned.table.keyspace.clone(), planned.table.directory.clone())),
+        );
         for table in &target.tables {
             let directory = table.directory_name();
             let is_meant = !is_system(&table.keyspace)

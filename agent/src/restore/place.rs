@@ -18,6 +18,7 @@ use super::fetch::{Fetcher, Target};
 use super::judge::{Done, Judged, judge};
 use super::plan::{Plan, PlannedTable};
 use super::request::Request;
+use super::reset;
 use crate::catalog::Catalog;
 use crate::fs::{self, Dir};
 use crate::node::lock::NodeLock;
@@ -124,7 +125,10 @@ impl Restore {
         fs::replace(&self.staging.join(JOURNAL), &serde_json::to_vec_pretty(&self.request)?)?;
         let fetched = self.staging.join(FETCHED);
         if !fetched.exists() {
-            let done = self.fetch(store, fetcher, parallel).await?;
+            let mut done = self.fetch(store, fetcher, parallel).await?;
+            if !self.request.keep_repaired {
+                done.reset = self.reset()?;
+            }
             fs::sync_file_system(&self.staging)?;
             fs::replace(&fetched, &serde_json::to_vec_pretty(&done)?)?;
         }
@@ -150,10 +154,23 @@ impl Restore {
         Ok(fs::remove_tree(&self.done)?)
     }
 
+    /// Rewrites the statistics of repaired SSTables. Killed in between, the rewritten ones are fetched again.
+    fn reset(&self) -> anyhow::Result<u64> {
+        let roots = [self.staging.clone()];
+        let mut resets = Vec::new();
+        for table in self.plan.tables.iter().filter(|table| table.part.is_some()) {
+            resets.extend(reset::plan(&roots, &Path::new(&table.keyspace).join(&table.directory))?);
+        }
+        if !resets.is_empty() {
+            reset::apply(&roots, &resets, || Ok(fs::sync_file_system(&self.staging)?))?;
+        }
+        Ok(resets.len() as u64)
+    }
+
     async fn fetch(&self, store: Arc<dyn Store>, fetcher: &Fetcher, parallel: usize) -> anyhow::Result<Done> {
         let catalog = Catalog::of(store.as_ref());
         let mut running = JoinSet::new();
-        let mut done = Done::default();
+        let mut done = Done { lost: self.plan.lost_tables.clone(), ..Done::default() };
         for table in &self.plan.tables {
             let directory = self.staging.join(&table.keyspace).join(&table.directory);
             fs::create_dirs(&directory)?;

@@ -8,14 +8,17 @@ use helenus_sstable::descriptor::FileName;
 use helenus_sstable::directory::TableDirectory;
 use serde::{Deserialize, Serialize};
 
+use super::cautions;
+use super::judge::Lost;
 use super::release::Release;
 use super::rename::Renames;
 use super::rules::{self, Onto};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, is_damage};
 use crate::error::usage;
 use crate::manifest::Manifest;
 use crate::manifest::model::{Amount, Part, StoredSSTable, TableEntry};
 use crate::selection::Selection;
+use crate::time;
 
 /// A restore of selected tables into a directory.
 #[derive(Debug, Serialize)]
@@ -28,6 +31,8 @@ pub struct Plan {
     pub tables: Vec<PlannedTable>,
     /// Sum over all tables.
     pub total: Amount,
+    /// Tables that cannot be restored, for the repository has lost the list of their SSTables.
+    pub lost_tables: Vec<Lost>,
     /// Bytes free on the target's file system.
     pub free_bytes: u64,
     /// Damaged SSTables that are left out, as `keyspace.table/sstable`.
@@ -101,11 +106,18 @@ impl Plan {
         let chosen = rules::choose(manifest, scope.selection, renames, Onto::Directory)?;
         let mut tables = Vec::new();
         let mut total = Amount::default();
-        let mut left_out = Vec::new();
+        let (mut left_out, mut lost_tables) = (Vec::new(), Vec::new());
         for entry in &chosen.tables {
             let mut amount = entry.amount;
             if let Some(hash) = &entry.part {
-                let part = catalog.part(&manifest.node_name(), &entry.keyspace, &entry.directory, hash).await?;
+                let part = catalog.part(&manifest.node_name(), &entry.keyspace, &entry.directory, hash).await;
+                let part = match part {
+                    Err(error) if is_damage(&error) => {
+                        lost_tables.push(Lost::table(&Source::of(entry), &error));
+                        continue;
+                    }
+                    part => part?,
+                };
                 refuse_twins(&part)?;
                 amount = Amount::default();
                 for sstable in &part.sstables {
@@ -130,11 +142,15 @@ impl Plan {
                 amount,
             });
         }
-        scope.refuse_nothing(tables.is_empty())?;
+        scope.refuse_nothing(tables.is_empty() && lost_tables.is_empty())?;
         refuse_same_place(tables.iter().map(|table| (&table.keyspace, &table.directory, &table.from)))?;
         let free_bytes = free_bytes(target)?;
+        let mut notes = chosen.notes;
+        let of_users = tables.iter().filter(|table| table.part.is_some() && !rules::is_system(&table.keyspace));
+        let with_default = of_users.map(|table| (table.from.to_string(), None));
+        notes.extend(cautions::forgotten(with_default, manifest.started, time::now()));
         let (backup_id, target) = (manifest.backup_id.to_string(), target.to_owned());
-        Ok(Self { backup_id, target, tables, total, free_bytes, left_out, notes: chosen.notes })
+        Ok(Self { backup_id, target, tables, total, lost_tables, free_bytes, left_out, notes })
     }
 
     /// Bytes that the target's file system must have free.

@@ -24,6 +24,9 @@ pub struct Request {
     /// Whether the target becomes the node of the backup.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
+    /// Whether SSTables stay repaired.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_repaired: bool,
 }
 
 impl fmt::Display for Request {
@@ -32,6 +35,9 @@ impl fmt::Display for Request {
         self.renames.iter().try_for_each(|rename| write!(f, " --rename {rename}"))?;
         if self.replace {
             f.write_str(" --replace")?;
+        }
+        if self.keep_repaired {
+            f.write_str(" --keep-repaired")?;
         }
         f.write_str(")")
     }

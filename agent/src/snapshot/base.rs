@@ -1,6 +1,7 @@
 //! What is stored of a table already, and which live SSTables that are.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::link::Group;
 use crate::manifest::model::{Part, TableEntry};
@@ -14,6 +15,8 @@ pub struct Base {
     pub entry: Option<TableEntry>,
     /// By index, the SSTables by name.
     stored: HashMap<Option<String>, HashMap<String, Stored>>,
+    /// Index, name and SSTable of those whose name another one has, in another data directory: there are hardly any.
+    twins: Vec<(Option<String>, String, Stored)>,
 }
 
 /// An SSTable of the part.
@@ -50,33 +53,52 @@ impl Base {
     /// What `part` of the table with this `entry` says.
     pub fn new(entry: TableEntry, part: Part) -> Self {
         let mut stored = HashMap::<_, HashMap<_, _>>::new();
+        let mut twins = Vec::new();
         for (position, sstable) in (0..).zip(part.sstables) {
             let files = sstable.files.iter().map(|file| (file.component.as_str(), file.length, file.mtime_ns));
             let files = (!sstable.damaged).then(|| Fingerprint::of(files));
-            let data_directory = sstable.data_directory;
-            stored
-                .entry(sstable.index)
-                .or_default()
-                .insert(sstable.sstable, Stored { position, data_directory, files });
+            let found = Stored { position, data_directory: sstable.data_directory, files };
+            match stored.entry(sstable.index.clone()).or_default().entry(sstable.sstable) {
+                Entry::Vacant(free) => {
+                    free.insert(found);
+                }
+                Entry::Occupied(taken) => twins.push((sstable.index, taken.key().clone(), found)),
+            }
         }
-        Self { entry: Some(entry), stored }
+        Self { entry: Some(entry), stored, twins }
     }
 
     /// Number of SSTables.
     pub(super) fn count(&self) -> usize {
-        self.stored.values().map(HashMap::len).sum()
+        self.stored.values().map(HashMap::len).sum::<usize>() + self.twins.len()
     }
 
-    /// The SSTable of the same name.
+    /// The SSTable of the same name; of several, the one that lay in the same data directory.
     pub(super) fn named(&self, group: &Group, live: &LiveSSTable) -> Option<Stored> {
-        self.stored.get(&group.index)?.get(&live.descriptor.to_string()).copied()
+        let named = self.all_named(group, live);
+        named.iter().find(|stored| lies_there(stored, group, live)).or(named.first()).copied()
+    }
+
+    fn all_named(&self, group: &Group, live: &LiveSSTable) -> Vec<Stored> {
+        let name = live.descriptor.to_string();
+        let first = self.stored.get(&group.index).and_then(|stored| stored.get(&name)).copied();
+        let twins = self.twins.iter().filter(|(index, twin, _)| *index == group.index && *twin == name);
+        first.into_iter().chain(twins.map(|(.., stored)| *stored)).collect()
     }
 
     /// The same SSTable: the same files with the same lengths and times.
     pub(super) fn find(&self, group: &Group, live: &LiveSSTable) -> Option<Stored> {
-        let stored = self.named(group, live)?;
-        let files = || live.files.iter().map(|(component, stat)| (component.name(), stat.size, stat.mtime_ns));
-        let is_same = || stored.files == Some(Fingerprint::of(files()));
-        (live.doubt.is_none() && is_same()).then_some(stored)
+        let mut named = self.all_named(group, live);
+        if live.doubt.is_some() || named.is_empty() {
+            return None;
+        }
+        let files = live.files.iter().map(|(component, stat)| (component.name(), stat.size, stat.mtime_ns));
+        let files = Some(Fingerprint::of(files));
+        named.retain(|stored| stored.files == files);
+        named.iter().find(|stored| lies_there(stored, group, live)).or(named.first()).copied()
     }
+}
+
+fn lies_there(stored: &Stored, group: &Group, live: &LiveSSTable) -> bool {
+    stored.data_directory == group.places[live.place].data_directory
 }

@@ -87,6 +87,12 @@ pub enum Error {
         /// Whether it is these credentials that may not.
         is_denied: bool,
     },
+    /// The run was stopped, and this was not waited for.
+    #[error("{reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
     /// Anything else that the system refused.
     #[error("{place}: {action} failed: {cause}")]
     Io {

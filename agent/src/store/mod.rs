@@ -4,13 +4,16 @@
 //!     begin ─► Upload::write … ─► Upload::finish ────┴─► Stored ─► named in a part or a manifest
 //!
 //! Only this module makes a [`Stored`]: a manifest that names what is not stored cannot be written down.
-//! [`local`] is a directory, [`s3`] a bucket, [`memory`] is for tests. Deliberately absent: encryption, which will wrap
-//! a store, and a way to ask for one object's existence, because a listing answers for thousands at once.
+//! [`local`] is a directory, [`s3`] a bucket, `objects` a bucket of Google's or a container of Azure's in a build that
+//! has it, [`memory`] is for tests. Deliberately absent: encryption, which will wrap a store, and a way to ask for one
+//! object's existence, because a listing answers for thousands at once.
 
 mod error;
 pub mod key;
 pub mod local;
 pub mod memory;
+#[cfg(feature = "objects")]
+pub mod objects;
 pub mod s3;
 pub mod trial;
 
@@ -29,7 +32,11 @@ pub use error::Error;
 pub use key::{KeyError, KeyPrefix, NodeName, ObjectKey};
 pub use local::Local;
 pub use memory::Memory;
+#[cfg(feature = "objects")]
+pub use objects::Objects;
 pub use s3::S3;
+
+use crate::progress::StopSignal;
 
 /// Bytes of an object, in order, in pieces of at most a few MiB.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
@@ -53,6 +60,18 @@ pub trait Store: Debug + Display + Send + Sync {
 
     /// Deletes, durably. Deleting what is not there succeeds.
     async fn delete(&self, keys: &[ObjectKey]) -> Result<(), Error>;
+
+    /// Looks for large objects below `prefix` that an earlier run began and did not end. [`Store::begin`] of the same key
+    /// goes on with one of them. Nobody else may be writing below `prefix`.
+    async fn find_unfinished(&self, _prefix: &KeyPrefix) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Ends what was found and not gone on with.
+    async fn give_up_unfinished(&self) {}
+
+    /// Whatever takes long ends soon after this signal, with [`Error::Stopped`].
+    fn heed(&self, _stop: &StopSignal) {}
 }
 
 /// An object that is being written and that nobody can see. Dropped unfinished, it leaves nothing behind.
@@ -61,11 +80,26 @@ pub trait Upload: Send {
     /// Appends `bytes`. After an error only dropping or aborting makes sense.
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
 
+    /// Before the first byte: where the same bytes can be had again. A store that may have to send them twice then need
+    /// not hold them.
+    fn reread_from(&mut self, _source: Arc<dyn Reread>) {}
+
+    /// No byte will follow, and [`Upload::finish`] may take a while to come: what is held can be sent.
+    async fn seal(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Makes the object durable, then visible under its key, unless somebody was faster ([`Error::AlreadyExists`]).
     async fn finish(self: Box<Self>) -> Result<Stored, Error>;
 
     /// Gives up and waits until nothing is left.
     async fn abort(self: Box<Self>);
+}
+
+/// The bytes of an object, once more.
+pub trait Reread: Debug + Send + Sync {
+    /// Hands those in `range` to `take`, in order, in pieces of at most a few MiB, until it wants no more. Blocks.
+    fn read(&self, range: Range<u64>, take: &mut dyn FnMut(Bytes) -> bool) -> std::io::Result<()>;
 }
 
 /// Which bytes of an object to read.
@@ -144,20 +178,43 @@ pub enum Location {
     Directory(PathBuf),
     /// A bucket.
     S3(Box<s3::Settings>),
+    /// A bucket of Google's or a container of Azure's.
+    #[cfg(feature = "objects")]
+    Objects(Box<objects::Settings>),
 }
 
+/// What not every build knows: the scheme, the feature that brings it, and whether it is here.
+const BY_FEATURE: [(&str, &str, bool); 2] =
+    [("gs://", "gcs", cfg!(feature = "gcs")), ("az://", "azure", cfg!(feature = "azure"))];
+
 impl Location {
-    /// A path, `file://` and an absolute path, or `s3://bucket/prefix`.
+    /// A path, `file://` and an absolute path, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
     pub fn parse(url_or_path: &str) -> Result<Self, Error> {
-        let parsed = match url_or_path.starts_with("s3://") {
-            true => s3::Settings::parse(url_or_path).map(|settings| Self::S3(Box::new(settings))),
-            false => local_path(url_or_path).map(Self::Directory),
-        };
-        parsed.map_err(|reason| {
-            let has_secret = url_or_path.starts_with("s3://") && url_or_path.contains('@');
-            let location = if has_secret { "s3://…" } else { url_or_path };
-            Error::Location { location: location.to_owned(), reason }
+        Self::parse_text(url_or_path).map_err(|reason| {
+            let scheme = url_or_path.split_once("://").map_or("", |(scheme, _)| scheme);
+            // What stands before an `@` may be a secret.
+            let location = match scheme {
+                "s3" | "gs" | "az" if url_or_path.contains('@') => format!("{scheme}://…"),
+                _ => url_or_path.to_owned(),
+            };
+            Error::Location { location, reason }
         })
+    }
+
+    fn parse_text(url_or_path: &str) -> Result<Self, String> {
+        if url_or_path.starts_with("s3://") {
+            return s3::Settings::parse(url_or_path).map(|settings| Self::S3(Box::new(settings)));
+        }
+        match BY_FEATURE.iter().find(|(scheme, _, _)| url_or_path.starts_with(scheme)) {
+            None => local_path(url_or_path).map(Self::Directory),
+            #[cfg(feature = "objects")]
+            Some((_, _, true)) => {
+                objects::Settings::parse(url_or_path).map(|settings| Self::Objects(Box::new(settings)))
+            }
+            Some((_, feature, _)) => {
+                Err(format!("this helenus was built without {feature}: build it with `--features {feature}`"))
+            }
+        }
     }
 
     /// The directory, if it is one.
@@ -165,6 +222,8 @@ impl Location {
         match self {
             Self::Directory(path) => Some(path),
             Self::S3(_) => None,
+            #[cfg(feature = "objects")]
+            Self::Objects(_) => None,
         }
     }
 }
@@ -174,6 +233,8 @@ impl Display for Location {
         match self {
             Self::Directory(path) => Display::fmt(&path.display(), f),
             Self::S3(settings) => Display::fmt(settings, f),
+            #[cfg(feature = "objects")]
+            Self::Objects(settings) => Display::fmt(settings, f),
         }
     }
 }
@@ -183,6 +244,8 @@ pub async fn open(location: &Location) -> Result<Arc<dyn Store>, Error> {
     Ok(match location {
         Location::Directory(path) => Arc::new(Local::open(path)?),
         Location::S3(settings) => Arc::new(S3::open(settings.as_ref().clone()).await?),
+        #[cfg(feature = "objects")]
+        Location::Objects(settings) => Arc::new(Objects::open(settings.as_ref().clone())?),
     })
 }
 
@@ -207,7 +270,7 @@ fn local_path(location: &str) -> Result<PathBuf, String> {
     match scheme {
         Some(scheme) => Err(format!(
             "`{scheme}:` is no kind of store that this version knows; it knows directories (/path, ./path or \
-             file:///path) and buckets (s3://bucket/prefix)"
+             file:///path) and buckets (s3://bucket/prefix, gs://bucket/prefix, az://container/prefix)"
         )),
         None if location.contains('\0') => Err("a path cannot hold a NUL".to_owned()),
         None => Ok(PathBuf::from(location)),
@@ -250,8 +313,20 @@ mod tests {
         for bad in ["", "file://host/x", "file:x", "s3://bucket", "memory:", "http://x/y", "a\0b", "file:///a%00"] {
             local_path(bad).expect_err(bad);
         }
-        let error = Location::parse("gs://bucket").unwrap_err().to_string();
-        assert!(error.contains("`gs:`") && error.contains("file:///path"), "{error}");
+        let error = Location::parse("gcs://bucket").unwrap_err().to_string();
+        assert!(error.contains("`gcs:`") && error.contains("file:///path"), "{error}");
+        for (scheme, feature, is_here) in BY_FEATURE {
+            let url = format!("{scheme}bucket/a");
+            match Location::parse(&url) {
+                Ok(location) => assert_eq!((location.to_string(), is_here), (url, true)),
+                Err(error) => {
+                    let expected = format!("this helenus was built without {feature}");
+                    assert!(!is_here && error.to_string().contains(&expected), "{error}");
+                }
+            }
+        }
+        let error = Location::parse("s3://key:secret@host/x").unwrap_err().to_string();
+        assert!(!error.contains("secret@"), "{error}");
         let Ok(Location::S3(settings)) = Location::parse("s3://bucket/a") else { panic!("a bucket is a location") };
         assert_eq!(settings.to_string(), "s3://bucket/a");
     }

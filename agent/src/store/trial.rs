@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+#[cfg(feature = "objects")]
+use super::objects::Objects;
 use super::s3::S3;
 use super::{
     Bytes, Depth, Error, KeyPrefix, Listed, Local, Location, ObjectKey, Span, Store, TryStreamExt, key, read_small,
@@ -76,6 +78,12 @@ pub async fn run(location: &Location) -> Result<(String, Trials), Error> {
             let s3 = S3::open(settings.as_ref().clone()).await?;
             s3.try_server(&under, &mut trials).await;
             Arc::new(s3)
+        }
+        #[cfg(feature = "objects")]
+        Location::Objects(settings) => {
+            let objects = Objects::open(settings.as_ref().clone())?;
+            objects.try_server(&under, &mut trials).await;
+            Arc::new(objects)
         }
     };
     let store = store.as_ref();

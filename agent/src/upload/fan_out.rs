@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use helenus_sstable::component::Component;
 
+use super::again::FrameLengths;
 use super::outgoing::{Finished, Outgoing, Tar};
 use super::{Context, Item};
 use crate::config::Compress;
@@ -75,6 +76,8 @@ struct Streaming {
     codec: Codec,
     crc32: Option<crc32fast::Hasher>,
     blake3: blake3::Hasher,
+    /// Of what is compressed.
+    frames: Option<FrameLengths>,
 }
 
 impl<'a> FanOut<'a> {
@@ -113,7 +116,7 @@ impl<'a> FanOut<'a> {
 
     /// The component that was begun has all its slices.
     fn close(&mut self) {
-        let Some(Streaming { component, length, codec, crc32, blake3 }) = self.open.take() else { return };
+        let Some(Streaming { component, length, codec, crc32, blake3, .. }) = self.open.take() else { return };
         self.outgoing.iter_mut().for_each(Outgoing::close);
         let crc32 = crc32.map(crc32fast::Hasher::finalize);
         self.sent.push(Sent { component, length, codec, crc32, blake3: blake3.finalize(), in_tar: None });
@@ -178,14 +181,14 @@ impl Sink for FanOut<'_> {
         self.close();
         let codec = self.codec(component);
         let name = stored_name(component, codec);
-        let length_hint = (codec == Codec::None).then_some(length);
+        let frames = (codec == Codec::Zstd).then(FrameLengths::default);
         for outgoing in &mut self.outgoing {
-            outgoing.begin(&name, length_hint)?;
+            outgoing.begin(&name, component, length, frames.clone())?;
         }
         // The inspection has the sum of Data.db already, from the pass that checks its chunks.
         let crc32 = (*component != Component::Data).then(crc32fast::Hasher::new);
         let (component, blake3) = (component.clone(), blake3::Hasher::new());
-        self.open = Some(Streaming { component, length, codec, crc32, blake3 });
+        self.open = Some(Streaming { component, length, codec, crc32, blake3, frames });
         Ok(())
     }
 
@@ -204,6 +207,9 @@ impl Sink for FanOut<'_> {
             Codec::None => bytes,
             Codec::Zstd => self.frames.as_mut().context("a compressor")?.frame(&bytes)?,
         };
+        if let Some(frames) = &open.frames {
+            frames.push(&stored)?;
+        }
         let given = taking.into_iter().map(|outgoing| outgoing.slice(stored.clone()));
         self.context.runtime.block_on(join_all(given));
         Ok(())

@@ -5,6 +5,7 @@
 //! is read once and sent to those that lack it ([`fan_out`]). A transient link goes away as soon as its SSTable is stored
 //! wherever it was lacking, and also when all that lacked it have failed.
 
+mod again;
 mod destination;
 mod fan_out;
 mod one;
@@ -81,6 +82,10 @@ impl Epoch {
     pub async fn list(number: u32, store: &dyn Store, node: &NodeName) -> anyhow::Result<Self> {
         let mut existing = BTreeMap::new();
         for root in [Root::Data, Root::Damaged] {
+            // Of the epoch before, too: what was begun there is of no use any more.
+            for epoch in number.saturating_sub(1)..=number {
+                store.find_unfinished(&key::sstables(root, epoch, node)?).await?;
+            }
             let prefix = key::sstables(root, number, node)?;
             let mut listing = store.list(&prefix, None, Depth::All);
             while let Some(listed) = listing.try_next().await? {

@@ -11,12 +11,13 @@ use helenus_sstable::component::Component;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::again::{Again, FrameLengths};
 use super::destination::Destination;
 use super::fan_out::{Proven, Sent};
 use super::{Context, Item, Receiver};
 use crate::inspect::reader::Reader;
 use crate::manifest::model::{Amount, Codec, Hex, StoredFile};
-use crate::pack::unpack;
+use crate::pack::{frames, unpack};
 use crate::store::key::{KeyPrefix, ObjectKey, Root, SstableIdentity};
 use crate::store::{self, Depth, Listed, Upload, key};
 
@@ -99,9 +100,15 @@ impl<'a> Outgoing<'a> {
     }
 
     /// A large object begins; its slices follow.
-    pub fn begin(&mut self, name: &str, length_hint: Option<u64>) -> anyhow::Result<()> {
+    pub fn begin(
+        &mut self,
+        name: &str,
+        component: &Component,
+        length: u64,
+        frames: Option<FrameLengths>,
+    ) -> anyhow::Result<()> {
         if self.destination.is_live() {
-            self.streams.push_back(self.stream(name, length_hint)?);
+            self.streams.push_back(self.stream(name, component, length, frames)?);
         }
         Ok(())
     }
@@ -253,19 +260,30 @@ impl<'a> Outgoing<'a> {
     async fn send_again(&self, name: &str, sent: &Sent) -> anyhow::Result<Placed> {
         let mut frames = self.context.take_frames()?;
         let mut reader = Reader::open(&self.item.files.path(&sent.component), &self.context.buffers)?;
-        let mut stream = self.stream(name, (sent.codec == Codec::None).then_some(reader.length()))?;
+        let lengths = (sent.codec == Codec::Zstd).then(FrameLengths::default);
+        let mut stream = self.stream(name, &sent.component, reader.length(), lengths.clone())?;
         while let Some(slice) = reader.next_slice()? {
             self.context.check()?;
             let stored = match sent.codec {
                 Codec::None => slice,
                 Codec::Zstd => frames.frame(&slice)?,
             };
+            if let Some(lengths) = &lengths {
+                lengths.push(&stored)?;
+            }
             stream.write(stored).await?;
         }
         self.place(stream).await
     }
 
-    fn stream(&self, name: &str, length: Option<u64>) -> anyhow::Result<Stream> {
+    /// The stream of a component under `name`. `frames` is what it becomes, if it is compressed on its way.
+    fn stream(
+        &self,
+        name: &str,
+        component: &Component,
+        length: u64,
+        frames: Option<FrameLengths>,
+    ) -> anyhow::Result<Stream> {
         let key = self.directory.object(name)?;
         let existing = &self.context.epochs[self.to.number].existing;
         if let Some(stored) = existing.get(&key).or_else(|| self.to.in_base.get(&key)) {
@@ -273,15 +291,27 @@ impl<'a> Outgoing<'a> {
         }
         let (slices, mut waiting) = mpsc::channel::<Bytes>(1);
         let (store, object) = (self.destination.store.clone(), key.clone());
+        let hint = if frames.is_some() { frames::bytes_max(length) } else { length };
+        let file = Reader::open(&self.item.files.path(component), &self.context.buffers)?;
+        let again = Arc::new(Again::new(file, frames));
+        // Data.db is the last to be read, and finished at once. What comes before it waits as long as that takes.
+        let waits = *component != Component::Data;
         let task = self.context.runtime.spawn(async move {
-            let mut upload = store.begin(&object, length).await?;
-            while let Some(slice) = waiting.recv().await {
-                if let Err(error) = upload.write(slice).await {
+            let mut upload = store.begin(&object, Some(hint)).await?;
+            upload.reread_from(again);
+            let written = async {
+                while let Some(slice) = waiting.recv().await {
+                    upload.write(slice).await?;
+                }
+                if waits { upload.seal().await } else { Ok(()) }
+            };
+            match written.await {
+                Ok(()) => Ok(upload),
+                Err(error) => {
                     upload.abort().await;
-                    return Err(error);
+                    Err(error)
                 }
             }
-            Ok(upload)
         });
         Ok(Stream { key, stored: 0, writer: Some(Writer { slices: Some(slices), task }) })
     }

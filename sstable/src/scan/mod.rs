@@ -216,9 +216,8 @@ fn need_more<S: Source>(stream: &mut Stream<S>, what: &'static str, error: Error
         let expected = format_args!("at most {DECODED_LENGTH_MAX} bytes");
         return Err(in_data(Error::corrupt(stream.position(), what, expected, "more")));
     }
-    // Each time twice as many, so that no thing is decoded more than a few times.
-    let wanted = (2 * held).clamp(64 << 10, DECODED_LENGTH_MAX);
-    if stream.fill(wanted)? || stream.rest().len() > held { Ok(()) } else { Err(in_data(error)) }
+    // As few as may do: damage further on is none of ours. What is loaded is more.
+    if stream.fill(held + 1)? { Ok(()) } else { Err(in_data(error)) }
 }
 
 fn in_data(error: Error) -> ReadError {

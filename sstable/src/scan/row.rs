@@ -132,6 +132,7 @@ impl<S: Source> Scan<S> {
     }
 
     /// To behind what was given last, and what was not taken of a long value.
+    #[inline]
     fn take_given(&mut self) -> Result<(), ReadError> {
         let given = std::mem::take(&mut self.row.given);
         self.stream.consume(given);
@@ -172,13 +173,13 @@ impl<S: Source> Scan<S> {
     fn bring_part(&mut self) -> Result<(), ReadError> {
         loop {
             let Self { header, stream, row, .. } = &mut *self;
-            let mut reader = Reader::new(front(stream.rest(), row.end - stream.position()), stream.position());
+            let left = row.end.saturating_sub(stream.position());
+            let mut reader = Reader::new(front(stream.rest(), left), stream.position());
             let limits = ValueLimits { row_end: row.end, length_max: VALUE_LENGTH_MAX as u64 };
             let mut cells = row.cells;
             match cells.next_within(&mut reader, &row.head, header, limits) {
                 Err(error) if error.kind == Kind::Truncated => {
-                    let held = stream.rest().len();
-                    if held as u64 >= row.end - stream.position() {
+                    if stream.rest().len() as u64 >= left {
                         return Ok(());
                     }
                     need_more(stream, "cell", error)?;
@@ -190,6 +191,7 @@ impl<S: Source> Scan<S> {
 }
 
 /// Up to `length` bytes off the front.
+#[inline]
 fn front(bytes: &[u8], length: u64) -> &[u8] {
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
     bytes.get(..length).unwrap_or_default()

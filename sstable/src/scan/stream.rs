@@ -14,6 +14,7 @@ use crate::checksum::crc32;
 use crate::chunks::Chunks;
 use crate::component::Component;
 use crate::compression_info::{CHECKSUM_LENGTH, CompressionInfo, Offsets};
+use crate::compressor::Decompressor;
 use crate::crc::Checksums;
 use crate::error::{Error, Result};
 use crate::source::Source;
@@ -47,6 +48,7 @@ pub(super) struct Stream<S> {
     lead: usize,
     load_length: usize,
     ahead: ReadAhead,
+    decompressor: Decompressor,
 }
 
 /// Where chunks lie and what proves them.
@@ -88,6 +90,7 @@ impl<S: Source> Stream<S> {
             lead: 0,
             load_length: FIRST_LOAD_LENGTH,
             ahead: ReadAhead::default(),
+            decompressor: Decompressor::default(),
         })
     }
 
@@ -187,7 +190,7 @@ impl<S: Source> Stream<S> {
                 let stored = stored_range(info, offsets, chunk, self.data.len())?;
                 let stored = self.ahead.get(&self.data, stored, self.load_length)?;
                 let out = room(&mut self.buffer, self.end, size);
-                decompress(info, stored, out)?;
+                decompress(info, &mut self.decompressor, stored, out)?;
                 out.len()
             }
             Map::Plain(checksums) => {
@@ -242,13 +245,19 @@ fn stored_range<S: Source>(
     Ok(start..end)
 }
 
-fn decompress(info: &CompressionInfo, stored: StoredChunk<'_>, out: &mut [u8]) -> Result<(), ReadError> {
+fn decompress(
+    info: &CompressionInfo,
+    decompressor: &mut Decompressor,
+    stored: StoredChunk<'_>,
+    out: &mut [u8],
+) -> Result<(), ReadError> {
     let StoredChunk { offset, bytes } = stored;
     let Some((body, checksum)) = bytes.split_last_chunk() else {
         return Err(in_data(Error::truncated(offset, "chunk checksum", CHECKSUM_LENGTH, bytes.len() as u64)));
     };
     check_crc(offset, u32::from_be_bytes(*checksum), body)?;
-    info.decompress_into(body, out).map_err(|error| in_data(Error { offset: offset + error.offset, ..error }))
+    info.decompress_into(decompressor, body, out)
+        .map_err(|error| in_data(Error { offset: offset + error.offset, ..error }))
 }
 
 /// Length of the chunks up to the first one that is damaged; an error if that is the very first.

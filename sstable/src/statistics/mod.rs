@@ -18,6 +18,7 @@ pub mod compaction;
 pub mod header;
 pub mod histogram;
 pub mod stats;
+pub mod unrepaired;
 pub mod validation;
 
 use compaction::Compaction;
@@ -73,7 +74,7 @@ impl Statistics {
             match kind {
                 0 => parsed.validation = Some(Validation::read(body)?),
                 1 => parsed.compaction = Some(Compaction::read(body)?),
-                2 => parsed.stats = Some(Stats::read(body, version)?),
+                2 => parsed.stats = Some(Stats::read(body, version)?.0),
                 3 => parsed.header = Some(Header::read(body)?),
                 unknown => {
                     parsed.unknown_parts.push(unknown);
@@ -180,11 +181,11 @@ pub(crate) mod tests {
     use crate::statistics::histogram::tests::encode as histogram;
     use crate::statistics::stats::{Bound, Position};
 
-    const VERSIONS: [&str; 10] = ["ma", "mb", "mc", "md", "me", "na", "nb", "nc", "oa", "da"];
+    pub(super) const VERSIONS: [&str; 10] = ["ma", "mb", "mc", "md", "me", "na", "nb", "nc", "oa", "da"];
     const HOST: [u8; 16] = *b"0123456789abcdef";
     const SESSION: [u8; 16] = *b"fedcba9876543210";
 
-    fn version(text: &str) -> Version {
+    pub(super) fn version(text: &str) -> Version {
         Version::parse(text).unwrap()
     }
 

@@ -131,8 +131,28 @@ pub struct Stats {
     pub token_space_coverage: Option<f64>,
 }
 
+/// Which SSTables compaction never merges with which others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RepairGroup {
+    /// No repair covers it.
+    Unrepaired,
+    /// A repair covers it, whichever one.
+    Repaired,
+    /// This repair has claimed it, and keeps apart what is of a transient replica.
+    Pending([u8; 16], bool),
+}
+
+/// Where the fields lie that change after an SSTable was written: offsets in the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mutable {
+    /// Four bytes; the eight of `repaired at` follow.
+    pub level: u64,
+    /// The flag of the pending repair, 1 if its 16 bytes follow; and the transient flag, where there is one.
+    pub pending_repair: Option<(u64, Option<u64>)>,
+}
+
 impl Stats {
-    pub(super) fn read(reader: &mut Reader<'_>, version: Version) -> Result<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>, version: Version) -> Result<(Self, Mutable)> {
         let is_oa = version.is_oa_or_later();
         let partition_sizes = EstimatedHistogram::read(reader)?;
         let cells_per_partition = EstimatedHistogram::read(reader)?;
@@ -145,6 +165,7 @@ impl Stats {
         let max_ttl = reader.i32("max TTL")?;
         let compression_ratio = Some(reader.f64("compression ratio")?).filter(|&ratio| ratio != -1.0);
         let tombstone_drop_times = TombstoneHistogram::read(reader, is_oa)?;
+        let mut mutable = Mutable { level: reader.offset(), pending_repair: None };
         let level = reader.i32("level")?;
         let repaired_at = Some(reader.i64("repaired at")?).filter(|&time| time != 0);
         let (mut covered_clustering, legacy_clustering) = if is_oa {
@@ -172,10 +193,15 @@ impl Stats {
         } else {
             vec![(commit_log_lower_bound, commit_log_upper_bound)]
         };
+        let at_pending_repair = reader.offset();
         let pending_repair = if version.has_pending_repair() { optional_uuid(reader, "pending repair")? } else { None };
         // Snapshots of 4.0 from before its first release candidate called themselves na and had no such field.
         let may_lack_transient = version == Version::NA && reader.is_empty();
+        let at_transient = reader.offset();
         let is_transient = version.has_pending_repair() && !may_lack_transient && reader.bool("is transient")?;
+        if version.has_pending_repair() {
+            mutable.pending_repair = Some((at_pending_repair, (!may_lack_transient).then_some(at_transient)));
+        }
         let originating_host_id =
             if version.has_originating_host_id() { optional_uuid(reader, "originating host id")? } else { None };
 
@@ -192,7 +218,7 @@ impl Stats {
             token_space_coverage = Some(reader.f64("token space coverage")?).filter(|coverage| !coverage.is_nan());
         }
         let (first_key, last_key) = keys.unzip();
-        Ok(Self {
+        let stats = Self {
             partition_sizes,
             cells_per_partition,
             commit_log_upper_bound,
@@ -219,7 +245,17 @@ impl Stats {
             first_key,
             last_key,
             token_space_coverage,
-        })
+        };
+        Ok((stats, mutable))
+    }
+
+    /// Its group of compaction.
+    pub fn repair_group(&self) -> RepairGroup {
+        match (self.pending_repair, self.repaired_at) {
+            (Some(session), _) => RepairGroup::Pending(session, self.is_transient),
+            (None, Some(_)) => RepairGroup::Repaired,
+            (None, None) => RepairGroup::Unrepaired,
+        }
     }
 
     /// About which share of the cells are tombstones, or expired, that may be dropped if all deleted before that second

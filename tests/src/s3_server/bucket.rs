@@ -44,7 +44,8 @@ struct Unfinished {
     key: String,
     object: Object,
     has_full_sum: bool,
-    parts: BTreeMap<i32, (Bytes, String)>,
+    /// Bytes, ETag, and the sum that came with them.
+    parts: BTreeMap<i32, (Bytes, String, Option<String>)>,
 }
 
 /// What this server does not do as Amazon does.
@@ -102,6 +103,33 @@ impl Bucket {
         self.state().uploads.len()
     }
 
+    /// Parts of all unfinished uploads.
+    pub fn parts_there(&self) -> usize {
+        self.state().uploads.values().map(|upload| upload.parts.len()).sum()
+    }
+
+    /// Spoils a part of every unfinished upload: the store tells the sum that was sent, and holds other bytes.
+    pub fn spoil_part(&self, number: i32) {
+        for upload in self.state().uploads.values_mut() {
+            if let Some((bytes, ..)) = upload.parts.get_mut(&number) {
+                let mut spoilt = bytes.to_vec();
+                spoilt[0] ^= 1;
+                *bytes = spoilt.into();
+            }
+        }
+    }
+
+    /// Begins an upload behind the client's back, with one part.
+    pub fn plant_unfinished(&self, key: &str, part: impl Into<Bytes>) {
+        let mut state = self.state();
+        let (e_tag, body) = (state.e_tag(), part.into());
+        let id = format!("upload-{e_tag}");
+        let sum = Some(crc32(&body));
+        let parts = BTreeMap::from([(1, (body, e_tag, sum))]);
+        let upload = Unfinished { key: key.to_owned(), object: Object::default(), has_full_sum: true, parts };
+        state.uploads.insert(id, upload);
+    }
+
     /// Keys whose objects were replaced by other bytes.
     pub fn overwritten(&self) -> Vec<String> {
         self.state().overwritten.iter().cloned().collect()
@@ -113,6 +141,11 @@ impl Bucket {
         let e_tag = state.e_tag();
         let body = body.into();
         state.objects.insert(key.to_owned(), Object { crc32: Some(crc32(&body)), body, e_tag, ..Object::default() });
+    }
+
+    /// Removes an object; true if it was there.
+    pub fn remove(&self, key: &str) -> bool {
+        self.state().objects.remove(key).is_some()
     }
 
     /// Forgets everything but the oddities.
@@ -372,7 +405,7 @@ impl S3 for Bucket {
         right_key(&upload.object, input.sse_customer_key_md5.as_ref())?;
         let sum = input.checksum_crc32.filter(|_| !knows_no_sums);
         right_sum(sum.as_ref(), &body)?;
-        upload.parts.insert(input.part_number, (body, e_tag.clone()));
+        upload.parts.insert(input.part_number, (body, e_tag.clone(), sum.clone()));
         let output =
             UploadPartOutput { e_tag: Some(ETag::Strong(e_tag)), checksum_crc32: sum, ..UploadPartOutput::default() };
         Ok(S3Response::new(output))
@@ -397,11 +430,14 @@ impl S3 for Bucket {
         let mut body = Vec::new();
         for (index, part) in named.iter().enumerate() {
             let number = part.part_number.unwrap_or(0);
-            let (bytes, e_tag) = upload.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart, "{}", number))?;
+            let (bytes, e_tag, sum) = upload.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart, "{}", number))?;
             if part.e_tag != Some(ETag::Strong(e_tag.clone())) {
                 return Err(s3_error!(InvalidPart, "part {} has another ETag", number));
             }
-            right_sum(part.checksum_crc32.as_ref().filter(|_| !knows_no_sums), bytes)?;
+            let told = part.checksum_crc32.as_ref().filter(|_| !knows_no_sums);
+            if told.is_some() && told != sum.as_ref() {
+                return Err(s3_error!(InvalidPart, "part {} has another checksum", number));
+            }
             if bytes.len() < 5 << 20 && index + 1 < named.len() {
                 return Err(s3_error!(EntityTooSmall, "part {} has {} bytes", number, bytes.len()));
             }
@@ -421,6 +457,75 @@ impl S3 for Bucket {
             checksum_type: sum.as_ref().map(|_| ChecksumType::from_static(full_object())),
             checksum_crc32: sum,
             ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = request.input;
+        right_bucket(&input.bucket)?;
+        let state = self.state();
+        let most = if state.oddities.page_keys_max == 0 { 1000 } else { state.oddities.page_keys_max };
+        let prefix = input.prefix.unwrap_or_default();
+        let mut all: Vec<(&String, &String)> = state
+            .uploads
+            .iter()
+            .map(|(id, upload)| (&upload.key, id))
+            .filter(|(key, _)| key.starts_with(&prefix))
+            .collect();
+        all.sort();
+        let after = (input.key_marker.unwrap_or_default(), input.upload_id_marker.unwrap_or_default());
+        let mut left =
+            all.into_iter().filter(|(key, id)| (key.as_str(), id.as_str()) > (after.0.as_str(), after.1.as_str()));
+        let page: Vec<(&String, &String)> = left.by_ref().take(most).collect();
+        let is_truncated = left.next().is_some();
+        let last = page.last().filter(|_| is_truncated);
+        let output = ListMultipartUploadsOutput {
+            is_truncated: Some(is_truncated),
+            next_key_marker: last.map(|(key, _)| (*key).clone()),
+            next_upload_id_marker: last.map(|(_, id)| (*id).clone()),
+            uploads: Some(
+                page.iter()
+                    .map(|(key, id)| MultipartUpload {
+                        key: Some((*key).clone()),
+                        upload_id: Some((*id).clone()),
+                        storage_class: state.uploads[*id].object.storage_class.clone().map(StorageClass::from),
+                        ..MultipartUpload::default()
+                    })
+                    .collect(),
+            ),
+            ..ListMultipartUploadsOutput::default()
+        };
+        Ok(S3Response::new(output))
+    }
+
+    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+        let input = request.input;
+        right_bucket(&input.bucket)?;
+        let state = self.state();
+        let upload = state.uploads.get(&input.upload_id).filter(|upload| upload.key == input.key);
+        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload, "The specified upload does not exist"))?;
+        right_key(&upload.object, input.sse_customer_key_md5.as_ref())?;
+        let most = if state.oddities.page_keys_max == 0 { 1000 } else { state.oddities.page_keys_max };
+        let after = input.part_number_marker.unwrap_or(0);
+        let mut left = upload.parts.range(after + 1..);
+        let page: Vec<(&i32, &(Bytes, String, Option<String>))> = left.by_ref().take(most).collect();
+        let is_truncated = left.next().is_some();
+        let next = page.last().filter(|_| is_truncated).map(|(number, _)| **number);
+        let parts = page.into_iter().map(|(number, (bytes, e_tag, sum))| Part {
+            part_number: Some(*number),
+            size: Some(bytes.len() as i64),
+            e_tag: Some(ETag::Strong(e_tag.clone())),
+            checksum_crc32: sum.clone(),
+            ..Part::default()
+        });
+        Ok(S3Response::new(ListPartsOutput {
+            is_truncated: Some(is_truncated),
+            next_part_number_marker: next,
+            parts: Some(parts.collect()),
+            ..ListPartsOutput::default()
         }))
     }
 

@@ -3,11 +3,13 @@
 //! **What may go wrong.** Each request may be answered as the script says, by its number and kind: refused before it is
 //! done (`Busy`, `Conflict`, `Garbled`, `Refused`), lost on the way there (`LostRequest`) or back (`LostAnswer`), done
 //! and then denied to have been done (`ErrorAfter`), or answered with a body that breaks off (`Cut`) or was changed
-//! (`Flipped`). What the bucket itself does not do as Amazon does is in [`Oddities`].
+//! (`Flipped`), or never answered (`Silence`). What the bucket itself does not do as Amazon does is in [`Oddities`].
 //!
 //! Not modelled: two servers that disagree, bytes that rot in the bucket (tests change them there), slowness.
 
 mod bucket;
+#[cfg(feature = "objects")]
+pub mod google;
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +21,7 @@ use futures::stream;
 use helenus::store::s3::{Keys, Patience, Settings};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -54,6 +56,10 @@ pub enum Ask {
     Head,
     /// ListObjectsV2.
     List,
+    /// ListMultipartUploads.
+    ListUploads,
+    /// ListParts.
+    ListParts,
     /// DeleteObjects.
     Delete,
     /// Anything about the bucket.
@@ -67,8 +73,12 @@ pub struct Seen {
     pub ask: Ask,
     /// The key, without the bucket.
     pub key: String,
+    /// What follows the path in its URL.
+    pub query: String,
     /// How many requests came before it.
     pub number: usize,
+    /// Length of its body.
+    pub length: u64,
 }
 
 impl Seen {
@@ -101,6 +111,16 @@ pub enum Fault {
     Cut(usize),
     /// A bit of the answer's body is another one.
     Flipped(usize),
+    /// Nothing is answered, and the connection stays.
+    Silence,
+}
+
+/// How a bucket is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Amazon,
+    #[cfg(feature = "objects")]
+    Google,
 }
 
 type Script = Box<dyn FnMut(&Seen) -> Option<Fault> + Send>;
@@ -124,10 +144,22 @@ pub struct S3Server {
 impl S3Server {
     /// Starts a server on a free port of the loopback address.
     pub async fn start() -> Self {
+        Self::start_as(Dialect::Amazon).await
+    }
+
+    /// The same, for those who speak as Google wants it.
+    #[cfg(feature = "objects")]
+    pub async fn start_google() -> Self {
+        Self::start_as(Dialect::Google).await
+    }
+
+    async fn start_as(dialect: Dialect) -> Self {
         let bucket = Bucket::default();
         let mut builder = S3ServiceBuilder::new(bucket.clone());
-        builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
-        let service = builder.build();
+        if dialect == Dialect::Amazon {
+            builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        }
+        let service = Service { dialect, service: builder.build(), bucket: bucket.clone() };
         let control = Arc::new(Mutex::new(Control::default()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on the loopback address");
         let address = listener.local_addr().expect("an address");
@@ -207,8 +239,11 @@ fn classify(request: &Request<Incoming>) -> (Ask, String) {
         Method::POST if has("uploads") => Ask::Begin,
         Method::POST if has("uploadId") => Ask::Complete,
         Method::POST => Ask::Delete,
-        Method::DELETE => Ask::Abort,
+        Method::DELETE if has("uploadId") => Ask::Abort,
+        Method::DELETE => Ask::Delete,
         Method::GET if has("list-type") => Ask::List,
+        Method::GET if has("uploads") => Ask::ListUploads,
+        Method::GET if has("uploadId") => Ask::ListParts,
         Method::GET => Ask::Get,
         _ if key.is_empty() => Ask::Bucket,
         _ => Ask::Head,
@@ -257,8 +292,33 @@ fn lost() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::ConnectionReset, "as the script says")
 }
 
-async fn answer(
+/// What answers when nothing goes wrong.
+#[derive(Clone)]
+struct Service {
+    dialect: Dialect,
     service: S3Service,
+    // Google's deletions and hashes are answered from it.
+    #[cfg_attr(not(feature = "objects"), expect(dead_code, reason = "only Google's dialect looks into it"))]
+    bucket: Bucket,
+}
+
+impl Service {
+    async fn call(&self, request: Request<Incoming>) -> Result<Response<Bytes>, std::io::Error> {
+        match self.dialect {
+            #[cfg(feature = "objects")]
+            Dialect::Google => google::answer(&self.service, &self.bucket, request).await,
+            Dialect::Amazon => {
+                let done = self.service.call(request.map(s3s::Body::from)).await;
+                let (head, body) = done.map_err(|error| std::io::Error::other(format!("{error:?}")))?.into_parts();
+                let body = body.collect().await.map_err(|error| std::io::Error::other(error.to_string()))?;
+                Ok(Response::from_parts(head, body.to_bytes()))
+            }
+        }
+    }
+}
+
+async fn answer(
+    service: Service,
     control: Arc<Mutex<Control>>,
     request: Request<Incoming>,
 ) -> Result<Answer, std::io::Error> {
@@ -266,7 +326,9 @@ async fn answer(
     let is_head = request.method() == Method::HEAD;
     let fault = {
         let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = Seen { ask, key, number: control.seen.len() };
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let length = request.body().size_hint().lower();
+        let seen = Seen { ask, key, query, number: control.seen.len(), length };
         control.seen.push(seen.clone());
         control.script.as_mut().and_then(|script| script(&seen))
     };
@@ -294,14 +356,13 @@ async fn answer(
             return refuse(request, other).await;
         }
         Some(Fault::LostRequest) => return Err(lost()),
+        Some(Fault::Silence) => {
+            let _ = request.into_body().collect().await;
+            return std::future::pending().await;
+        }
         _ => {}
     }
-    let done = service
-        .call(request.map(s3s::Body::from))
-        .await
-        .map_err(|error| std::io::Error::other(format!("{error:?}")))?;
-    let (head, body) = done.into_parts();
-    let body = body.collect().await.map_err(|error| std::io::Error::other(error.to_string()))?.to_bytes();
+    let (head, body) = service.call(request).await?.into_parts();
     match fault {
         Some(Fault::LostAnswer) => Err(lost()),
         Some(Fault::ErrorAfter) => {

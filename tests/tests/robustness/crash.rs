@@ -225,7 +225,7 @@ fn end(small: &Small, how: &str) -> Vec<OsString> {
 /// Fails unless a file that is in its place has old bytes or new ones, whatever step was the last.
 fn assert_old_or_new(copies: &Copies, small: &Small, step: &str) {
     for (path, bytes) in files(small) {
-        let known = [&copies.first.before, &copies.first.backed_up].iter().any(|all| all.get(&path) == Some(&bytes));
+        let known = [&copies.first.before, &copies.first.restored].iter().any(|all| all.get(&path) == Some(&bytes));
         assert!(known, "{step}: {} is neither what it was nor what it should be", path.display());
     }
 }
@@ -258,9 +258,9 @@ fn a_restore_in_place_dies_at_each_step() {
                 }
             }
             agent.expect(0, &in_place(&small)).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
-            assert_same(&live(&copies.first.backed_up), &live(&files(&small)), step);
+            assert_same(&live(&copies.first.restored), &live(&files(&small)), step);
             agent.expect(0, &end(&small, "--finish")).unwrap_or_else(|error| panic!("after {step}: {error:#}"));
-            assert_same(&live(&copies.first.backed_up), &live(&files(&small)), step);
+            assert_same(&live(&copies.first.restored), &live(&files(&small)), step);
             assert!(hidden(&small).is_empty(), "{step}: {:?} is left behind", hidden(&small));
         }
         was_killed
@@ -272,7 +272,7 @@ fn a_restore_in_place_dies_at_each_step() {
 #[test]
 fn abort_and_finish_die_at_each_step() {
     let copies = Copies::new();
-    for (how, expected) in [("--abort", copies.first.before.clone()), ("--finish", live(&copies.first.backed_up))] {
+    for (how, expected) in [("--abort", copies.first.before.clone()), ("--finish", live(&copies.first.restored))] {
         let as_wanted = |small: &Small| if how == "--abort" { files(small) } else { live(&files(small)) };
         let prepare = || {
             let small = copies.make();

@@ -79,7 +79,7 @@ fn a_restore_in_place_can_be_refused() {
                 assert_eq!(output.code(), Some(0), "{when}: {output}");
             }
             agent.expect(0, &changed.restore()).unwrap_or_else(|error| panic!("after {when}: {error:#}"));
-            assert_same(&live(&changed.backed_up), &live(&files(&changed.small)), &when);
+            assert_same(&live(&changed.restored), &live(&files(&changed.small)), &when);
             agent.expect(0, &changed.command(&["--abort"])).unwrap_or_else(|error| panic!("after {when}: {error:#}"));
             assert_same(&changed.before, &files(&changed.small), &when);
         }

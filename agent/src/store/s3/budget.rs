@@ -51,6 +51,11 @@ impl Budget {
         Held { budget: self.clone(), id: state.next, bytes: 0, is_flying: false }
     }
 
+    /// True if so much is held that nothing should be that can as well be sent: who comes next needs the other half.
+    pub fn is_tight(&self) -> bool {
+        self.state().bytes > self.bytes_max / 2
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::create::Mark;
 use super::failure::{Action, Failure, Kind};
-use super::throttle::Pieces;
+use super::payload::Payload;
 use super::{Error, Shared};
 use crate::store::key;
 
@@ -51,8 +51,8 @@ impl Shared {
 
     /// `None` if the object was written.
     async fn probe_put(&self) -> Result<Option<bool>, Failure> {
-        let (body, key) = (Pieces::new(vec![BODY.into()]), key::probe());
-        let mark = Mark::new(body.length(), body.crc32().finalize());
+        let (body, key) = (Payload::new(vec![BODY.into()]), key::probe());
+        let mark = Mark::new(body.length(), body.crc32());
         let put = self.layers.run(body.length(), |_| self.put(&key, &body, &mark, true)).await;
         match put.map_err(|failure| (failure.kind, failure)) {
             Ok(()) => Ok(None),
@@ -82,11 +82,11 @@ impl Shared {
     }
 
     async fn probe_large(&self, is_conditional: bool, has_full_sum: bool) -> Result<bool, Failure> {
-        let (body, key) = (Pieces::new(vec![BODY.into()]), key::probe());
-        let mark = Mark::new(body.length(), body.crc32().finalize());
-        let id = self.layers.run(0, |_| self.begin_large(&key, &mark.writer, has_full_sum)).await?;
+        let (body, key) = (Payload::new(vec![BODY.into()]), key::probe());
+        let mark = Mark::new(body.length(), body.crc32());
+        let id = self.layers.run(0, |_| self.begin_large(&key, &mark, has_full_sum)).await?;
         let put_together = async {
-            let part = self.layers.run(body.length(), |_| self.send_part(&key, &id, 1, &body, mark.crc32)).await?;
+            let part = self.layers.run(body.length(), |_| self.send_part(&key, &id, 1, &body)).await?;
             let heeded = Large { is_conditional, has_full_sum };
             self.layers.run(0, |_| self.put_together(&key, &id, vec![part.clone()], &mark, heeded)).await
         };

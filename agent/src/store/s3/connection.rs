@@ -122,6 +122,15 @@ pub async fn connect(settings: &Settings, layers: &Layers) -> Result<Connection,
     {
         return Err(format!("the endpoint `{endpoint}` must begin with https:// or http://").into());
     }
+    if let (Some(endpoint), Some(_)) = (&endpoint, &customer_key)
+        && is_plain_network(endpoint)
+    {
+        return Err(format!(
+            "sse = \"customer\" sends the key along with every request, and {endpoint} is not encrypted: use https (plain \
+             http is only taken to this machine itself)"
+        )
+        .into());
+    }
     let client = client(settings, &shared, endpoint.as_deref(), None);
     let Some(region) = region else {
         let asked = ask_bucket(&client, &settings.bucket, layers).await;
@@ -134,6 +143,18 @@ pub async fn connect(settings: &Settings, layers: &Layers) -> Result<Connection,
         return Ok(Connection { client, region, endpoint, customer_key });
     };
     Ok(Connection { client, region, endpoint, customer_key })
+}
+
+/// True for plain http to another machine. What listens on this one may well be the end of a tunnel.
+fn is_plain_network(endpoint: &str) -> bool {
+    let Some(rest) = endpoint.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let is_loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    !(is_loopback || host.eq_ignore_ascii_case("localhost"))
 }
 
 fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClient, String> {
@@ -233,5 +254,24 @@ async fn ask_bucket(client: &Client, bucket: &str, layers: &Layers) -> Result<Op
             Ok(None)
         }
         Err(failure) => Err(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stay_on_this_machine_or_are_encrypted() {
+        let check = |endpoint: &str, is_plain: bool| assert_eq!(is_plain_network(endpoint), is_plain, "{endpoint}");
+        check("https://s3.example.com", false);
+        check("http://s3.example.com:9000", true);
+        check("http://10.0.0.1/", true);
+        check("http://127.0.0.1.example.com", true);
+        check("http://localhost@example.com", true);
+        check("http://127.0.0.1:9000", false);
+        check("http://[::1]:9000/", false);
+        check("http://[fe80::1]:9000/", true);
+        check("http://localhost:9000", false);
     }
 }

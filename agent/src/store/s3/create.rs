@@ -1,28 +1,27 @@
 //! Small objects: one PUT, and the question whose object is there.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use aws_sdk_s3::types::{ChecksumType, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::ChecksumType;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::failure::{Action, Failure, Kind};
-use super::settings::Encryption;
-use super::throttle::Pieces;
+use super::keeping::{Keep, Unlock};
+use super::payload::Payload;
 use super::{Error, ObjectKey, Shared, Stored};
-use crate::store::key;
 
 /// Metadata of each object: who wrote it, a new id for each create.
-pub(super) const WRITER: &str = "helenus-writer";
+const WRITER: &str = "helenus-writer";
 
 /// What a create is known by, whatever happens to its answers.
 #[derive(Debug, Clone)]
 pub struct Mark {
-    /// Random.
-    pub writer: String,
+    /// Random. Absent if an earlier run began the object, under an id that nobody knows any more.
+    pub writer: Option<String>,
     /// Of the object.
     pub length: u64,
     /// Of the object.
@@ -32,7 +31,12 @@ pub struct Mark {
 impl Mark {
     /// A new writer.
     pub fn new(length: u64, crc32: u32) -> Self {
-        Self { writer: Uuid::new_v4().simple().to_string(), length, crc32 }
+        Self { writer: Some(Uuid::new_v4().simple().to_string()), length, crc32 }
+    }
+
+    /// As the object's metadata.
+    pub fn metadata(&self) -> Option<HashMap<String, String>> {
+        self.writer.as_ref().map(|writer| HashMap::from([(WRITER.to_owned(), writer.clone())]))
     }
 }
 
@@ -72,67 +76,11 @@ pub fn encode(crc32: u32) -> String {
     BASE64_STANDARD.encode(crc32.to_be_bytes())
 }
 
-/// What a request says about how an object is to be kept.
-#[derive(Debug, Default)]
-pub struct Keeping {
-    /// SSE-S3 or SSE-KMS.
-    pub encryption: Option<ServerSideEncryption>,
-    /// SSE-KMS: which key.
-    pub kms_key_id: Option<String>,
-    /// Only of `data/` and `damaged/`.
-    pub storage_class: Option<StorageClass>,
-    /// As in a URL.
-    pub tags: Option<String>,
-}
-
-/// Headers for SSE-C. They hold a secret, so they cannot be printed.
-#[derive(Default)]
-pub struct Customer {
-    /// Always AES256.
-    pub algorithm: Option<String>,
-    /// As base64.
-    pub key: Option<String>,
-    /// As base64.
-    pub md5: Option<String>,
-}
-
 impl Shared {
-    /// How the object under `key` (in the repository) is to be kept.
-    pub fn keeping(&self, key: &str) -> Keeping {
-        let settings = &self.settings;
-        let (encryption, kms_key_id) = match &settings.encryption {
-            Encryption::Bucket | Encryption::Customer { .. } => (None, None),
-            Encryption::Aes256 => (Some(ServerSideEncryption::Aes256), None),
-            Encryption::Kms { key_id } => (Some(ServerSideEncryption::AwsKms), key_id.clone()),
-        };
-        let storage_class = settings.storage_class.as_deref().filter(|_| key::holds_sstables(key));
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let tags: Vec<String> =
-            settings.tags.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-        Keeping {
-            encryption,
-            kms_key_id,
-            storage_class: storage_class.map(StorageClass::from),
-            tags: (!tags.is_empty()).then(|| tags.join("&")),
-        }
-    }
-
-    /// The customer's key, if there is one.
-    pub fn customer(&self) -> Customer {
-        match &self.connection.customer_key {
-            None => Customer::default(),
-            Some(key) => Customer {
-                algorithm: Some("AES256".to_owned()),
-                key: Some(key.key.clone()),
-                md5: Some(key.md5.clone()),
-            },
-        }
-    }
-
     /// Creates a small object.
-    pub async fn create(&self, key: &ObjectKey, body: Pieces) -> Result<Stored, Error> {
+    pub async fn create(&self, key: &ObjectKey, body: Payload) -> Result<Stored, Error> {
         let is_conditional = self.put_is_conditional().await?;
-        let mark = Mark::new(body.length(), body.crc32().finalize());
+        let mark = Mark::new(body.length(), body.crc32());
         let key_text = key.as_str();
         let _alone = if is_conditional { None } else { Some(self.locks.lock(key_text).await) };
         let created = self
@@ -170,8 +118,7 @@ impl Shared {
     }
 
     /// One PUT.
-    pub async fn put(&self, key: &str, body: &Pieces, mark: &Mark, is_conditional: bool) -> Result<(), Failure> {
-        let (keeping, customer) = (self.keeping(key), self.customer());
+    pub async fn put(&self, key: &str, body: &Payload, mark: &Mark, is_conditional: bool) -> Result<(), Failure> {
         let answer = self
             .client()
             .put_object()
@@ -181,19 +128,14 @@ impl Shared {
             .body(body.body(self.layers.throttle.as_ref()))
             .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
             .checksum_crc32(encode(mark.crc32))
-            .metadata(WRITER, &mark.writer)
-            .set_server_side_encryption(keeping.encryption)
-            .set_ssekms_key_id(keeping.kms_key_id)
-            .set_storage_class(keeping.storage_class)
-            .set_tagging(keeping.tags)
-            .set_sse_customer_algorithm(customer.algorithm)
-            .set_sse_customer_key(customer.key)
-            .set_sse_customer_key_md5(customer.md5)
+            .set_metadata(mark.metadata())
+            .keep(self.keeping(key))
+            .unlock(self)
             .customize()
             .disable_payload_signing()
             .send()
             .await
-            .map_err(Failure::from_sdk)?;
+            .map_err(|error| body.blame(Failure::from_sdk(error)))?;
         check_sum(answer.checksum_crc32(), answer.checksum_type(), mark.crc32)
     }
 
@@ -206,14 +148,18 @@ impl Shared {
         };
         let length = found.content_length().and_then(|length| u64::try_from(length).ok());
         let writer = found.metadata().and_then(|metadata| metadata.get(WRITER));
-        if writer.is_some_and(|writer| *writer != mark.writer) || length != Some(mark.length) {
+        if length != Some(mark.length) {
             return Ok(Some(Created::Taken));
         }
-        if writer.is_some() {
+        if let (Some(writer), Some(ours)) = (writer, &mark.writer) {
+            if writer != ours {
+                return Ok(Some(Created::Taken));
+            }
             check_sum(found.checksum_crc32(), found.checksum_type(), mark.crc32)?;
             return Ok(Some(Created::New));
         }
-        // A store that keeps no metadata: what lies there tells. The same bytes are as good as ours.
+        // A store that keeps no metadata, or a writer that is forgotten: what lies there tells. The same bytes are as
+        // good as ours.
         let crc32 = match found.checksum_crc32() {
             Some(sum) if found.checksum_type() != Some(&ChecksumType::Composite) => Some(sum.to_owned()),
             _ => self.crc32(key).await?.map(encode),

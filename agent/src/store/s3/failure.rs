@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
@@ -16,6 +17,8 @@ pub enum Action {
     WriteLarge,
     /// AbortMultipartUpload.
     Abort,
+    /// ListMultipartUploads.
+    ListUploads,
     /// GetObject.
     Read,
     /// HeadObject.
@@ -35,6 +38,7 @@ impl Action {
             Self::Write => "writing an object",
             Self::WriteLarge => "writing a large object",
             Self::Abort => "giving up a large object",
+            Self::ListUploads => "looking for unfinished uploads",
             Self::Read => "reading an object",
             Self::Look => "looking at an object",
             Self::List => "listing",
@@ -48,6 +52,7 @@ impl Action {
         match self {
             Self::Write | Self::WriteLarge => "s3:PutObject",
             Self::Abort => "s3:AbortMultipartUpload",
+            Self::ListUploads => "s3:ListBucketMultipartUploads",
             Self::Read | Self::Look => "s3:GetObject",
             Self::List | Self::AskBucket => "s3:ListBucket",
             Self::Delete => "s3:DeleteObject",
@@ -80,6 +85,8 @@ pub enum Kind {
     Denied,
     /// No credentials, or wrong ones.
     Credentials,
+    /// Who gives out credentials (the instance, a token service, a program) failed, or did not answer.
+    Provider,
     /// Credentials that were good once.
     Expired,
     /// Another region's bucket.
@@ -94,6 +101,8 @@ pub enum Kind {
     Full,
     /// The server's certificate is not trusted.
     Certificate,
+    /// The run is to end.
+    Stopped,
     /// Anything else that the server refused.
     Refused,
 }
@@ -101,7 +110,7 @@ pub enum Kind {
 impl Kind {
     /// Whether the same request may succeed a little later.
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Transient | Self::Busy | Self::Garbled | Self::Conflict)
+        matches!(self, Self::Transient | Self::Busy | Self::Garbled | Self::Conflict | Self::Provider)
     }
 }
 
@@ -118,12 +127,14 @@ pub struct Failure {
     pub region: Option<String>,
     /// Length of the object, if the server told, with [`Kind::Range`].
     pub length: Option<u64>,
+    /// A status, and no reason: the answer to a HEAD has no body to tell one.
+    pub is_mute: bool,
 }
 
 impl Failure {
     /// One that no server answered.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), retry_after: None, region: None, length: None }
+        Self { kind, text: text.into(), retry_after: None, region: None, length: None, is_mute: false }
     }
 
     /// From what the SDK says.
@@ -153,20 +164,18 @@ impl Failure {
                 }
             }
             SdkError::TimeoutError(_) => Self::new(Kind::Transient, chain(&error)),
-            SdkError::DispatchFailure(dispatch) => {
+            SdkError::DispatchFailure(_) => {
                 let text = chain(&error);
                 let is_certificate = ["certificate", "UnknownIssuer"].iter().any(|word| text.contains(word));
-                let kind = match () {
-                    () if is_certificate => Kind::Certificate,
-                    () if dispatch.is_io() || dispatch.is_timeout() => Kind::Transient,
-                    () if is_about_credentials(&error) => Kind::Credentials,
-                    () => Kind::Transient,
+                let kind = match about_credentials(&error) {
+                    _ if is_certificate => Kind::Certificate,
+                    Some(kind) => kind,
+                    None => Kind::Transient,
                 };
                 Self::new(kind, text)
             }
             // Not sent: nothing to sign with, or something that cannot be a request.
-            _ if is_about_credentials(&error) => Self::new(Kind::Credentials, chain(&error)),
-            _ => Self::new(Kind::Refused, chain(&error)),
+            _ => Self::new(about_credentials(&error).unwrap_or(Kind::Refused), chain(&error)),
         }
     }
 
@@ -177,7 +186,8 @@ impl Failure {
         Self::new(kind(500, code), text)
     }
 
-    fn answered(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
+    /// From a status, and the code and message of the body.
+    pub fn answered(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
         let kind = kind(status, code.unwrap_or_default());
         let mut text = status.to_string();
         if let Some(code) = code {
@@ -189,7 +199,8 @@ impl Failure {
             None if code.is_none() => text += " without a reason",
             None => {}
         }
-        Self::new(kind, text)
+        let is_mute = code.is_none() && message.is_none_or(str::is_empty);
+        Self { is_mute, ..Self::new(kind, text) }
     }
 }
 
@@ -258,7 +269,7 @@ fn kind(status: u16, code: &str) -> Kind {
 }
 
 /// `Retry-After` in seconds. A date is not used by any store that we know.
-fn retry_after(header: &str) -> Option<Duration> {
+pub fn retry_after(header: &str) -> Option<Duration> {
     header.trim().parse().ok().map(Duration::from_secs)
 }
 
@@ -282,20 +293,29 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn is_about_credentials<E, R>(error: &SdkError<E, R>) -> bool
+/// What it means that there was nothing to sign with; `None` if it is something else that failed.
+fn about_credentials<E, R>(error: &SdkError<E, R>) -> Option<Kind>
 where
     E: std::error::Error + Send + Sync + 'static,
     R: fmt::Debug + Send + Sync + 'static,
 {
     let mut source = error.source();
     while let Some(cause) = source {
-        // The SDK keeps the types of these errors to itself.
-        if cause.to_string().contains("credential") {
-            return true;
+        match cause.downcast_ref::<CredentialsError>() {
+            Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
+                return Some(Kind::Provider);
+            }
+            Some(_) => return Some(Kind::Credentials),
+            None => {}
+        }
+        // The SDK keeps the types of these to itself.
+        let text = cause.to_string();
+        if text.contains("identity resolver timed out") {
+            return Some(Kind::Provider);
         }
         source = cause.source();
     }
-    false
+    chain(error).contains("credential").then_some(Kind::Credentials)
 }
 
 #[cfg(test)]

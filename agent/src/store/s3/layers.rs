@@ -9,7 +9,8 @@
 //! depend on whether an attempt before it was lost.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 use super::failure::{Failure, Kind};
 use super::settings::Patience;
 use super::throttle::Throttle;
+use crate::progress::StopSignal;
 
 /// A request without a body must be answered within this.
 const ANSWER_SECONDS: u64 = 60;
@@ -25,12 +27,19 @@ const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 /// No server may stop a run for longer.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
+/// What clears up after a run that was stopped gets so long.
+const CLEAR_UP_MAX: Duration = Duration::from_secs(3);
+/// Attempts to get credentials before the first request has succeeded: they may just as well be set up wrongly.
+const FIRST_CREDENTIALS_ATTEMPTS: u32 = 3;
+
 /// The layers of one store.
 #[derive(Debug)]
 pub struct Layers {
     limit: Semaphore,
     concurrency: usize,
     patience: Patience,
+    stop: Mutex<StopSignal>,
+    has_succeeded: AtomicBool,
     /// The line, if a rate is set.
     pub throttle: Option<Arc<Throttle>>,
 }
@@ -42,6 +51,8 @@ impl Layers {
             limit: Semaphore::new(concurrency.max(1)),
             concurrency: concurrency.max(1),
             patience,
+            stop: Mutex::default(),
+            has_succeeded: AtomicBool::new(false),
             throttle: rate.map(|rate| Arc::new(Throttle::new(rate))),
         }
     }
@@ -51,8 +62,48 @@ impl Layers {
         self.patience
     }
 
+    /// From now on nothing goes on for long after this signal.
+    pub fn heed(&self, stop: StopSignal) {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = stop;
+    }
+
+    /// `work`, or a failure as soon as the run is stopped: a server that swallows packets would hold it for minutes.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(reason) = stop.reason() {
+            return Err(Failure::new(Kind::Stopped, reason));
+        }
+        tokio::select! {
+            biased;
+            done = work => done,
+            reason = stop.given() => Err(Failure::new(Kind::Stopped, reason)),
+        }
+    }
+
     /// Makes a request that sends `bytes`, as often as it takes. `request` is told the number of the attempt, from 1.
-    pub async fn run<T, F>(&self, bytes: u64, mut request: impl FnMut(u32) -> F) -> Result<T, Failure>
+    pub async fn run<T, F>(&self, bytes: u64, request: impl FnMut(u32) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        // Boxed: the compiler gives up on futures within futures at some depth.
+        self.unless_stopped(Box::pin(self.attempts(bytes, request))).await
+    }
+
+    /// Makes a request that clears up: even of a run that was stopped, but that one does not wait for it.
+    pub async fn clear_up<T, F>(&self, mut request: impl FnMut(u32) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        match self.run(0, &mut request).await {
+            Err(failure) if failure.kind == Kind::Stopped => {
+                let silence = |_| Failure::new(Kind::Transient, format!("no answer within {CLEAR_UP_MAX:?}"));
+                tokio::time::timeout(CLEAR_UP_MAX, request(1)).await.unwrap_or_else(|over| Err(silence(over)))
+            }
+            done => done,
+        }
+    }
+
+    async fn attempts<T, F>(&self, bytes: u64, mut request: impl FnMut(u32) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -61,14 +112,23 @@ impl Layers {
         let mut attempt = 1;
         loop {
             let failure = match tokio::time::timeout(limit, request(attempt)).await {
-                Ok(Ok(done)) => return Ok(done),
+                Ok(Ok(done)) => {
+                    self.has_succeeded.store(true, Ordering::Relaxed);
+                    return Ok(done);
+                }
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::new(Kind::Transient, format!("no answer within {} s", limit.as_secs())),
             };
             if !failure.kind.is_transient() {
                 return Err(failure);
             }
-            if attempt >= self.patience.attempts {
+            let attempts_max = match failure.kind {
+                Kind::Provider if !self.has_succeeded.load(Ordering::Relaxed) => {
+                    self.patience.attempts.min(FIRST_CREDENTIALS_ATTEMPTS)
+                }
+                _ => self.patience.attempts,
+            };
+            if attempt >= attempts_max {
                 let text = format!("{} ({attempt} attempts)", failure.text);
                 return Err(Failure { text, ..failure });
             }
@@ -149,6 +209,7 @@ mod tests {
         check(Kind::Transient, 4).await;
         check(Kind::Busy, 4).await;
         check(Kind::Garbled, 4).await;
+        check(Kind::Provider, 3).await;
         check(Kind::Denied, 1).await;
         check(Kind::Precondition, 1).await;
     }
@@ -159,6 +220,30 @@ mod tests {
         let failure =
             layers.run(1 << 20, |_| std::future::pending::<Result<(), Failure>>()).await.expect_err("silence");
         assert!(failure.text.contains("no answer within 76 s (4 attempts)"), "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_what_waits() {
+        let layers = Layers::new(1, PATIENCE, None);
+        let stop = StopSignal::default();
+        layers.heed(stop.clone());
+        // One waits for its answer, the other for its turn.
+        let requests = futures::future::join_all([(), ()].map(|()| layers.run(0, |_| std::future::pending())));
+        let (failed, ()): (Vec<Result<(), Failure>>, ()) = tokio::join!(requests, async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stop.give("enough".to_owned());
+            stop.give("more than enough".to_owned());
+        });
+        for failure in failed {
+            let failure = failure.expect_err("stopped");
+            assert_eq!((failure.kind, failure.text.as_str()), (Kind::Stopped, "enough"));
+        }
+        let later: Result<(), Failure> = layers.run(0, |_| std::future::ready(Ok(()))).await;
+        assert_eq!(later.expect_err("nothing begins").kind, Kind::Stopped);
+        layers.clear_up(|_| std::future::ready(Ok(()))).await.expect("clearing up is allowed");
+        let start = tokio::time::Instant::now();
+        layers.clear_up(|_| std::future::pending::<Result<(), Failure>>()).await.expect_err("silence");
+        assert_eq!(start.elapsed(), CLEAR_UP_MAX);
     }
 
     #[tokio::test(start_paused = true)]

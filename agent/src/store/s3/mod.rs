@@ -3,6 +3,7 @@
 //!     create ─► one PUT, If-None-Match: *, our CRC-32 ─────────────────────────┐
 //!     begin ─► 8 MiB or less: the same ────────────────────────────────────────┤
 //!            └► more: CreateMultipartUpload ─► parts, few at a time ─► Complete┴─► Stored
+//!            ╰► one that an earlier run began: only the parts that are missing
 //!     read ─► GET, ranged; a body that breaks off is taken up where it broke, of the same ETag
 //!     list ─► pages of 1,000, put into one order      delete ─► batches of 1,000
 //!
@@ -17,19 +18,22 @@
 //! Deliberately absent: ETags as hashes (they are none for parts and for encrypted objects), signatures over bodies
 //! (2 GB/s at best, and our CRC-32 is a signed header), versions, object lock.
 
-mod budget;
+pub(in crate::store) mod budget;
 mod conditions;
 mod connection;
-mod create;
+pub(in crate::store) mod create;
 mod delete;
-mod failure;
-mod layers;
+pub(in crate::store) mod failure;
+mod keeping;
+pub(in crate::store) mod layers;
 mod list;
+mod payload;
 mod read;
 pub mod settings;
-mod throttle;
+pub(in crate::store) mod throttle;
 pub mod trial;
-mod upload;
+mod unfinished;
+pub(in crate::store) mod upload;
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,9 +47,13 @@ use self::connection::{Connection, NoConnection};
 use self::create::Locks;
 use self::failure::{Action, Failure, Kind};
 use self::layers::Layers;
+use self::payload::Payload;
 pub use self::settings::{Encryption, Keys, Patience, Settings};
-use self::throttle::Pieces;
-use super::{BoxStream, ByteStream, Bytes, Depth, Error, KeyPrefix, Listed, ObjectKey, Span, Store, Stored, Upload};
+use self::unfinished::Unfinished;
+use super::{
+    BoxStream, ByteStream, Bytes, Depth, Error, KeyPrefix, Listed, ObjectKey, Reread, Span, Store, Stored, Upload,
+};
+use crate::progress::StopSignal;
 
 /// Memory for the parts of all uploads together: two of the usual size. Measured with 862 SSTables of 2 GB against a
 /// server on the same machine: 12 MiB cost a fifth of the speed, 24 MiB bring nothing.
@@ -58,13 +66,14 @@ pub struct S3 {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(in crate::store) struct Shared {
     settings: Settings,
     connection: Connection,
     layers: Layers,
     conditions: Conditions,
     locks: Locks,
     budget: Arc<Budget>,
+    unfinished: Unfinished,
     runtime: Handle,
 }
 
@@ -91,6 +100,7 @@ impl S3 {
                 conditions: Conditions::default(),
                 locks: Locks::default(),
                 budget: Budget::new(BUDGET_BYTES),
+                unfinished: Unfinished::default(),
                 runtime: Handle::current(),
             }),
         })
@@ -106,7 +116,7 @@ impl fmt::Display for S3 {
 #[async_trait]
 impl Store for S3 {
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<Stored, Error> {
-        self.shared.create(key, Pieces::new(vec![body])).await
+        self.shared.create(key, Payload::new(vec![body])).await
     }
 
     async fn begin(&self, key: &ObjectKey, length_hint: Option<u64>) -> Result<Box<dyn Upload>, Error> {
@@ -128,6 +138,18 @@ impl Store for S3 {
 
     async fn delete(&self, keys: &[ObjectKey]) -> Result<(), Error> {
         self.shared.delete(keys).await
+    }
+
+    async fn find_unfinished(&self, prefix: &KeyPrefix) -> Result<(), Error> {
+        self.shared.find_unfinished(prefix).await
+    }
+
+    async fn give_up_unfinished(&self) {
+        self.shared.give_up_unfinished().await;
+    }
+
+    fn heed(&self, stop: &StopSignal) {
+        self.shared.layers.heed(stop.clone());
     }
 }
 
@@ -177,6 +199,9 @@ impl Known<'_> {
         let kind = failure.kind;
         let advice = self.advice(action, &failure);
         let action = action.text();
+        if kind == Kind::Stopped {
+            return Error::Stopped { reason: failure.text };
+        }
         if kind == Kind::Full {
             return Error::Full { action, place, cause: std::io::Error::other(failure.text) };
         }
@@ -200,7 +225,7 @@ impl Known<'_> {
             }
             Kind::Denied => {
                 let resource = match action {
-                    Action::List | Action::AskBucket => format!("arn:aws:s3:::{bucket}"),
+                    Action::List | Action::ListUploads | Action::AskBucket => format!("arn:aws:s3:::{bucket}"),
                     _ => format!("arn:aws:s3:::{bucket}/{}*", self.settings.prefix),
                 };
                 let listing = match action {
@@ -213,7 +238,7 @@ impl Known<'_> {
                 };
                 format!("allow these credentials {} on {resource}{listing}", action.right())
             }
-            Kind::Credentials => {
+            Kind::Credentials | Kind::Provider => {
                 let profile = self.settings.profile.as_deref();
                 let profile = profile.map_or(String::new(), |profile| format!(" (profile `{profile}`)"));
                 format!(
@@ -266,7 +291,7 @@ impl Known<'_> {
             Kind::Precondition => {
                 "somebody changed the object meanwhile, and objects of a repository never change".to_owned()
             }
-            Kind::NotFound | Kind::Range | Kind::Refused | Kind::Full => String::new(),
+            Kind::NotFound | Kind::Range | Kind::Refused | Kind::Full | Kind::Stopped => String::new(),
         }
     }
 }

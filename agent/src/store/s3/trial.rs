@@ -3,7 +3,7 @@
 use super::S3;
 use super::create::Mark;
 use super::failure::{Action, Kind};
-use super::throttle::Pieces;
+use super::payload::Payload;
 use crate::store::key::KeyPrefix;
 use crate::store::trial::{Trials, Verdict};
 
@@ -54,8 +54,8 @@ impl S3 {
         const WHAT: &str = "checksums";
         let shared = &self.shared;
         let key = format!("{under}wrong-sum");
-        let body = Pieces::new(vec!["other bytes than the sum says".into()]);
-        let mark = Mark::new(body.length(), !body.crc32().finalize());
+        let body = Payload::new(vec!["other bytes than the sum says".into()]);
+        let mark = Mark::new(body.length(), !body.crc32());
         match shared.put(&key, &body, &mark, false).await.map_err(|failure| (failure.kind, failure)) {
             Err((Kind::Garbled | Kind::Refused, _)) => {
                 trials.add(WHAT, Verdict::Good, "bytes that do not have their CRC-32 are refused");

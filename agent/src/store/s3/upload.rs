@@ -1,11 +1,15 @@
 //! Large objects: parts, as they come, few at a time.
 //!
-//! Bytes are held until their part is confirmed, in the pieces in which they came, and sent again from there. What does
-//! not fill one part is one PUT.
-//!
 //! A part is 8 MiB, or so much that 10,000 of them are enough for the expected length. If that is not known, or was
-//! wrong, parts double every 1,250: 10 GiB fit into the first ones, 2.5 TiB into all.
+//! wrong, parts double every 1,250: 10 GiB fit into the first ones, 2.5 TiB into all. What does not fill one part is one
+//! PUT.
+//!
+//! The bytes of a part are held until it is confirmed, in the pieces in which they came, and sent again from there. Those
+//! of a larger part are not held at all, if their source can give them again: they are summed up as they come, and read
+//! a second time when the part is sent, and for each further attempt. Sending them as they come would need their sum to
+//! follow them, which not every server knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,38 +20,58 @@ use super::budget::Held;
 use super::conditions::Large;
 use super::create::{Created, Mark, check_sum, encode};
 use super::failure::{Action, Failure, Kind};
-use super::throttle::Pieces;
-use super::{Bytes, Error, ObjectKey, Shared, Stored, Upload};
+use super::keeping::{Keep, Unlock};
+use super::payload::Payload;
+use super::unfinished::{PartThere, Resumed};
+use super::{Bytes, Error, ObjectKey, Reread, Shared, Stored, Upload};
 
 /// Usual size of a part.
 const PART_BYTES: u64 = 8 << 20;
 /// What S3 takes.
-const PARTS_MAX: u64 = 10_000;
+pub(super) const PARTS_MAX: u64 = 10_000;
 /// The largest object that S3 takes; whoever hints at more is wrong.
 const OBJECT_BYTES_MAX: u64 = 5 << 40;
 /// Of unhinted objects: so many parts of one size.
 const PARTS_OF_ONE_SIZE: u64 = 1_250;
 /// Parts of one object on their way, while the next one fills.
-const FLYING_MAX: usize = 2;
+pub const FLYING_MAX: usize = 2;
+/// Memory of a part that is being read again: pieces on their way.
+const REREAD_BYTES: u64 = 4 << 20;
 
 /// An object that is being written.
 pub struct S3Upload {
     shared: Arc<Shared>,
     key: ObjectKey,
     hint: Option<u64>,
-    /// Of what came so far.
+    source: Option<Arc<dyn Reread>>,
+    /// Of the parts that were filled.
     length: u64,
     crc32: crc32fast::Hasher,
-    filling: Vec<Bytes>,
-    filling_bytes: u64,
-    held: Held,
+    filling: Filling,
     large: Option<InParts>,
+}
+
+/// The next part.
+struct Filling {
+    length: u64,
+    crc32: crc32fast::Hasher,
+    /// None of them, if the source gives them again.
+    pieces: Vec<Bytes>,
+    held: Held,
+}
+
+impl Filling {
+    fn new(held: Held) -> Self {
+        Self { length: 0, crc32: crc32fast::Hasher::new(), pieces: Vec::new(), held }
+    }
 }
 
 /// From the first full part on.
 struct InParts {
     id: Arc<str>,
-    writer: String,
+    /// Parts that an earlier run has sent.
+    there: BTreeMap<i32, PartThere>,
+    writer: Option<String>,
     heeded: Large,
     number: i32,
     flying: JoinSet<Result<CompletedPart, Failure>>,
@@ -55,7 +79,7 @@ struct InParts {
 }
 
 /// Size of the part with this number, from 0.
-fn part_bytes(hint: Option<u64>, length: u64, number: u64) -> u64 {
+pub fn part_bytes(hint: Option<u64>, length: u64, number: u64) -> u64 {
     match hint {
         Some(hint) if length < hint => {
             hint.min(OBJECT_BYTES_MAX).div_ceil(PARTS_MAX).next_multiple_of(1 << 20).max(PART_BYTES)
@@ -67,67 +91,78 @@ fn part_bytes(hint: Option<u64>, length: u64, number: u64) -> u64 {
 impl S3Upload {
     /// Nothing is sent before a part is full.
     pub fn new(shared: Arc<Shared>, key: ObjectKey, hint: Option<u64>) -> Self {
-        let held = shared.budget.part();
-        Self {
-            shared,
-            key,
-            hint,
-            length: 0,
-            crc32: crc32fast::Hasher::new(),
-            filling: Vec::new(),
-            filling_bytes: 0,
-            held,
-            large: None,
-        }
+        let filling = Filling::new(shared.budget.part());
+        let crc32 = crc32fast::Hasher::new();
+        Self { shared, key, hint, source: None, length: 0, crc32, filling, large: None }
     }
 
     fn error(&self, failure: Failure) -> Error {
         self.shared.error_at(Action::WriteLarge, self.shared.place(self.key.as_str()), failure)
     }
 
-    fn room(&self) -> u64 {
+    /// Size of the part that is being filled.
+    fn part_bytes(&self) -> u64 {
         let number = self.large.as_ref().map_or(0, |large| u64::try_from(large.number).unwrap_or(0));
-        // The hint counts as long as no more than it has gone into parts.
-        part_bytes(self.hint, self.length - self.filling_bytes, number).saturating_sub(self.filling_bytes)
+        part_bytes(self.hint, self.length, number)
+    }
+
+    /// What has gathered, with its sum. The next part begins.
+    fn take_filling(&mut self) -> (Payload, Held) {
+        let next = Filling::new(self.shared.budget.part());
+        let Filling { length, crc32, pieces, held } = std::mem::replace(&mut self.filling, next);
+        let start = self.length;
+        self.length += length;
+        self.crc32.combine(&crc32);
+        let crc32 = crc32.finalize();
+        let payload = match self.source.clone().filter(|_| pieces.is_empty() && length > 0) {
+            Some(source) => Payload::reread(source, start, length, crc32),
+            None => Payload::held(pieces, crc32),
+        };
+        (payload, held)
     }
 
     /// Sends what has gathered as the next part.
     async fn send(&mut self) -> Result<(), Error> {
         if self.large.is_none() {
-            let heeded = self.shared.large().await?;
-            let mark = Mark::new(0, 0);
-            let begun = self
-                .shared
-                .layers
-                .run(0, |_| self.shared.begin_large(self.key.as_str(), &mark.writer, heeded.has_full_sum));
-            let id = begun.await.map_err(|failure| self.error(failure))?;
-            self.large = Some(InParts {
-                id: id.into(),
-                writer: mark.writer,
-                heeded,
-                number: 0,
-                flying: JoinSet::new(),
-                confirmed: Vec::new(),
-            });
+            self.large = Some(self.begin().await?);
         }
         self.land(FLYING_MAX - 1).await?;
+        let is_reread = self.filling.pieces.is_empty();
+        if is_reread {
+            self.filling.held.grow(REREAD_BYTES).await;
+        }
+        let (body, mut held) = self.take_filling();
         let Some(large) = &mut self.large else { return Ok(()) };
         large.number += 1;
-        let body = Pieces::new(std::mem::take(&mut self.filling));
-        self.filling_bytes = 0;
-        let sum = body.crc32();
-        self.crc32.combine(&sum);
-        let crc32 = sum.finalize();
-        let mut held = std::mem::replace(&mut self.held, self.shared.budget.part());
+        if let Some(there) = large.there.remove(&large.number)
+            && let Some(part) = there.confirm(large.number, body.length(), encode(body.crc32()))
+        {
+            large.confirmed.push(part);
+            return Ok(());
+        }
         held.fly();
         let (shared, key, id, number) = (self.shared.clone(), self.key.clone(), large.id.clone(), large.number);
         large.flying.spawn(async move {
-            let sent =
-                shared.layers.run(body.length(), |_| shared.send_part(key.as_str(), &id, number, &body, crc32)).await;
+            let sent = shared.layers.run(body.length(), |_| shared.send_part(key.as_str(), &id, number, &body)).await;
             drop(held);
             sent
         });
         Ok(())
+    }
+
+    /// An upload in parts.
+    async fn begin(&self) -> Result<InParts, Error> {
+        let heeded = self.shared.large().await?;
+        let (flying, confirmed) = (JoinSet::new(), Vec::new());
+        if let Some(Resumed { id, parts: there }) = self.shared.take_unfinished(self.key.as_str(), heeded).await {
+            // Under whose id the earlier run began it, the store only tells of finished objects.
+            return Ok(InParts { id: id.into(), there, writer: None, heeded, number: 0, flying, confirmed });
+        }
+        let mark = Mark::new(0, 0);
+        let begun =
+            self.shared.layers.run(0, |_| self.shared.begin_large(self.key.as_str(), &mark, heeded.has_full_sum));
+        let id = begun.await.map_err(|failure| self.error(failure))?.into();
+        Ok(InParts { id, there: BTreeMap::new(), writer: mark.writer, heeded, number: 0, flying, confirmed })
     }
 
     /// Ends an upload in parts that was not put together.
@@ -158,13 +193,14 @@ impl S3Upload {
 
     /// Puts the parts together.
     async fn complete(&mut self) -> Result<Stored, Error> {
-        if self.large.is_some() && self.filling_bytes > 0 {
+        if self.large.is_some() && self.filling.length > 0 {
             self.send().await?;
         }
         self.land(0).await?;
         let shared = self.shared.clone();
         let Some(InParts { id, writer, heeded, mut confirmed, .. }) = self.large.take() else {
-            let whole = Pieces::new(std::mem::take(&mut self.filling));
+            let (whole, mut held) = self.take_filling();
+            held.fly();
             return shared.create(&self.key, whole).await;
         };
         confirmed.sort_by_key(CompletedPart::part_number);
@@ -214,23 +250,37 @@ impl Upload for S3Upload {
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
         while !bytes.is_empty() {
             // A full part goes only when more comes: an object of exactly one part is one PUT.
-            let mut room = self.room();
-            if room == 0 {
+            if self.filling.length >= self.part_bytes() {
                 self.send().await?;
-                room = self.room();
             }
-            let taken = bytes.split_to(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
+            let size = self.part_bytes();
+            let room = usize::try_from(size - self.filling.length).unwrap_or(usize::MAX);
+            let taken = bytes.split_to(room.min(bytes.len()));
             let length = taken.len() as u64;
-            self.held.grow(length).await;
-            self.length += length;
-            self.filling_bytes += length;
-            self.filling.push(taken);
+            if size <= PART_BYTES || self.source.is_none() {
+                self.filling.held.grow(length).await;
+                self.filling.pieces.push(taken.clone());
+            }
+            self.filling.length += length;
+            self.filling.crc32.update(&taken);
+        }
+        Ok(())
+    }
+
+    fn reread_from(&mut self, source: Arc<dyn Reread>) {
+        self.source = Some(source);
+    }
+
+    async fn seal(&mut self) -> Result<(), Error> {
+        // A small object cannot be sent before its time, but it can be the only part of one.
+        let is_worth_it = self.large.is_some() || self.shared.budget.is_tight();
+        if is_worth_it && !self.filling.pieces.is_empty() {
+            self.send().await?;
         }
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Stored, Error> {
-        self.held.fly();
         let completed = self.complete().await;
         self.end().await;
         completed
@@ -255,21 +305,15 @@ impl Drop for S3Upload {
 
 impl Shared {
     /// One CreateMultipartUpload.
-    pub async fn begin_large(&self, key: &str, writer: &str, has_full_sum: bool) -> Result<String, Failure> {
-        let (keeping, customer) = (self.keeping(key), self.customer());
+    pub async fn begin_large(&self, key: &str, mark: &Mark, has_full_sum: bool) -> Result<String, Failure> {
         let mut request = self
             .client()
             .create_multipart_upload()
             .bucket(self.bucket())
             .key(self.full(key))
-            .metadata(super::create::WRITER, writer)
-            .set_server_side_encryption(keeping.encryption)
-            .set_ssekms_key_id(keeping.kms_key_id)
-            .set_storage_class(keeping.storage_class)
-            .set_tagging(keeping.tags)
-            .set_sse_customer_algorithm(customer.algorithm)
-            .set_sse_customer_key(customer.key)
-            .set_sse_customer_key_md5(customer.md5);
+            .set_metadata(mark.metadata())
+            .keep(self.keeping(key))
+            .unlock(self);
         if has_full_sum {
             request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).checksum_type(ChecksumType::FullObject);
         }
@@ -278,15 +322,8 @@ impl Shared {
     }
 
     /// One UploadPart.
-    pub async fn send_part(
-        &self,
-        key: &str,
-        id: &str,
-        number: i32,
-        body: &Pieces,
-        crc32: u32,
-    ) -> Result<CompletedPart, Failure> {
-        let customer = self.customer();
+    pub async fn send_part(&self, key: &str, id: &str, number: i32, body: &Payload) -> Result<CompletedPart, Failure> {
+        let crc32 = body.crc32();
         let sent = self
             .client()
             .upload_part()
@@ -297,14 +334,12 @@ impl Shared {
             .body(body.body(self.layers.throttle.as_ref()))
             .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
             .checksum_crc32(encode(crc32))
-            .set_sse_customer_algorithm(customer.algorithm)
-            .set_sse_customer_key(customer.key)
-            .set_sse_customer_key_md5(customer.md5)
+            .unlock(self)
             .customize()
             .disable_payload_signing()
             .send()
             .await
-            .map_err(Failure::from_sdk)?;
+            .map_err(|error| body.blame(Failure::from_sdk(error)))?;
         check_sum(sent.checksum_crc32(), None, crc32)?;
         let e_tag =
             sent.e_tag.ok_or_else(|| Failure::new(Kind::Refused, "the store took a part and gave it no ETag"))?;
@@ -320,7 +355,6 @@ impl Shared {
         mark: &Mark,
         heeded: Large,
     ) -> Result<(), Failure> {
-        let customer = self.customer();
         let mut request = self
             .client()
             .complete_multipart_upload()
@@ -328,9 +362,7 @@ impl Shared {
             .key(self.full(key))
             .upload_id(id)
             .set_if_none_match(heeded.is_conditional.then(|| "*".to_owned()))
-            .set_sse_customer_algorithm(customer.algorithm)
-            .set_sse_customer_key(customer.key)
-            .set_sse_customer_key_md5(customer.md5);
+            .unlock(self);
         let mut parts = parts;
         if heeded.has_full_sum {
             request = request.checksum_type(ChecksumType::FullObject).checksum_crc32(encode(mark.crc32));
@@ -348,7 +380,7 @@ impl Shared {
     pub async fn give_up(&self, key: &str, id: &str) {
         let given_up = self
             .layers
-            .run(0, |_| async {
+            .clear_up(|_| async {
                 let request = self.client().abort_multipart_upload().bucket(self.bucket()).key(self.full(key));
                 request.upload_id(id).send().await.map_err(Failure::from_sdk)
             })

@@ -124,50 +124,39 @@ impl Cells {
         header: &'a SerializationHeader,
         limits: ValueLimits,
     ) -> Result<Option<Part<'a>>> {
-        let columns = header.columns(head.is_static);
         let mut place = *self;
-        if place.cells_left > 0 {
-            let Some(column) = columns.get(place.column_index) else { return Ok(None) };
-            let cell = read_cell(reader, (place.column_index, column), head, header, limits)?;
-            place.cells_left -= 1;
-            if place.cells_left == 0 {
-                place.column_index += 1;
-            }
-            *self = place;
-            return Ok(Some(Part::Cell(cell)));
-        }
-        while head.is_missing(place.column_index) {
+        while place.cells_left == 0 && head.is_missing(place.column_index) {
             place.column_index += 1;
         }
         let column_index = place.column_index;
-        let Some(column) = columns.get(column_index) else {
+        let Some(column) = header.columns(head.is_static).get(column_index) else {
             *self = place;
             return Ok(None);
         };
-        let part = if column.is_complex {
+        let part = if column.is_complex && place.cells_left == 0 {
             let deletion = if head.has_complex_deletion {
                 DeletionTime::read(reader, header, "deletion of a column")?
             } else {
                 DeletionTime::LIVE
             };
             let at_count = reader.clone();
-            let cell_count = reader.uvint("number of cells of a column")?;
-            check_within_row(&at_count, cell_count, limits, "number of cells of a column")?;
-            place.cells_left = cell_count;
-            if cell_count == 0 {
-                place.column_index += 1;
-            }
-            Part::Complex(Complex { column, column_index, deletion, cell_count })
+            place.cells_left = reader.uvint("number of cells of a column")?;
+            check_within_row(&at_count, place.cells_left, limits, "number of cells of a column")?;
+            Part::Complex(Complex { column, column_index, deletion, cell_count: place.cells_left })
         } else {
-            place.column_index += 1;
+            place.cells_left = place.cells_left.saturating_sub(1);
             Part::Cell(read_cell(reader, (column_index, column), head, header, limits)?)
         };
+        if place.cells_left == 0 {
+            place.column_index += 1;
+        }
         *self = place;
         Ok(Some(part))
     }
 }
 
-#[inline]
+// In line, because what it returns is as large as a cell: to copy that costs more than to read it.
+#[inline(always)]
 fn read_cell<'a>(
     reader: &mut Reader<'a>,
     (column_index, column): (usize, &'a Column),

@@ -110,3 +110,45 @@ fn columns(raw: &[RawColumn]) -> Result<Vec<Column>> {
     }
     Ok(columns)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+mod tests {
+    use super::*;
+
+    fn header(columns: &[&str]) -> Header {
+        Header {
+            min_timestamp: 0,
+            min_local_deletion_time: 0,
+            min_ttl: 0,
+            partition_key_type: "Int32Type".into(),
+            clustering_types: Vec::new(),
+            static_columns: Vec::new(),
+            regular_columns: columns
+                .iter()
+                .map(|class| RawColumn { name: b"c".to_vec(), class: (*class).to_owned() })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn what_stands_before_a_simple_column_is_simple() {
+        let check = |columns: &[&str], expected: &[bool]| {
+            let parsed = SerializationHeader::new(&header(columns), Version::MA).unwrap();
+            let got: Vec<bool> = parsed.regular_columns.iter().map(|column| column.is_complex).collect();
+            assert_eq!(got, expected, "{columns:?}");
+        };
+        const UDT: &str = "UserType(ks,61,62:Int32Type)";
+        check(&["Int32Type", "ListType(Int32Type)"], &[false, true]);
+        check(&["Int32Type", UDT], &[false, true]);
+        // As 3.0 wrote a frozen type.
+        check(&[UDT, "Int32Type", "SetType(Int32Type)", UDT], &[false, false, true, true]);
+        check(&["FrozenType(ListType(Int32Type))", "TupleType(Int32Type)", "VectorType(FloatType , 3)"], &[false; 3]);
+    }
+
+    #[test]
+    fn types_that_are_none() {
+        let error = SerializationHeader::new(&header(&["ListType("]), Version::NB).unwrap_err();
+        assert_eq!(error.to_string(), "at 0: type in the serialization header: expected ), got the end in ListType(");
+    }
+}

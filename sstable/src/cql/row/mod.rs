@@ -65,3 +65,41 @@ impl DeletionTime {
         })
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+mod tests {
+    use super::*;
+    use crate::cql::types::Type;
+
+    /// The unfiltereds of a partition update, from a segment that 4.0.11 has written.
+    #[test]
+    fn a_mutation() {
+        let bytes = b"\x24\x00\x05name0\x00\x08\x0267\x01";
+        let header = SerializationHeader {
+            partition_key: Type::parse("UTF8Type").unwrap(),
+            clustering: vec![Type::parse("AsciiType").unwrap()],
+            static_columns: Vec::new(),
+            regular_columns: vec![Column::new(b"val".to_vec(), Type::parse("UTF8Type").unwrap())],
+            min_timestamp: 1_699_285_480_066_000,
+            min_local_deletion_time: 1_442_880_000,
+            min_ttl: 0,
+            has_unsigned_deletion_times: false,
+        };
+        let reader = &mut Reader::new(bytes, 0);
+        let flags = Flags::read(reader).unwrap();
+        assert!(!flags.is_end() && !flags.is_marker() && !flags.is_static());
+        let clustering = Clustering::read(reader, &header.clustering).unwrap();
+        assert!(clustering.values().map(|(_, value)| value).eq([Some(&b"name0"[..])]));
+        let mut head = RowHead::default();
+        head.read(reader, flags, &header).unwrap();
+        let timestamp = 1_699_285_480_066_000;
+        assert_eq!((head.liveness, head.deletion), (Some(Liveness { timestamp, expiration: None }), None));
+        let mut cells = Cells::default();
+        let Some(Part::Cell(cell)) = cells.next(reader, &head, &header).unwrap() else { panic!("a cell") };
+        assert_eq!((cell.column.name.as_slice(), cell.timestamp), (&b"val"[..], timestamp));
+        assert_eq!((cell.lifetime, cell.path, cell.value), (Lifetime::Forever, None, Value::Bytes(b"67")));
+        assert_eq!(cells.next(reader, &head, &header), Ok(None));
+        assert!(Flags::read(reader).unwrap().is_end() && reader.is_empty());
+    }
+}

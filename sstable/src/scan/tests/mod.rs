@@ -1,6 +1,5 @@
+mod damage;
 mod file;
-
-use proptest::prelude::*;
 
 use self::file::{File, Files, header, open, show, uvint};
 use super::{DECODED_LENGTH_MAX, Scan, Unfiltered, VALUE_LENGTH_MAX};
@@ -9,7 +8,6 @@ use crate::compressor::Compressor;
 use crate::cql::row::{Part, SerializationHeader, Value};
 use crate::source::Source;
 use crate::version::Version;
-use crate::window::ReadError;
 
 const LIST: &str = "ListType(Int32Type)";
 
@@ -276,36 +274,59 @@ fn long_values() {
     }
 }
 
-/// Memory is bounded by what is decoded at once, not by what a file claims.
+/// A partition of 2 GiB, which is made while it is read.
 #[test]
-fn hostile_lengths() {
-    let header = header(&["BytesType"], &[], &["BytesType", LIST]);
-    let huge = uvint(1 << 60);
-    let check = |file: File, expected: &str| {
-        let mut bytes = file.bytes;
-        bytes.resize(bytes.len().max(12 << 20), 0);
-        let mut scan = open(&header, Version::NB, &bytes, Chunks::Unknown);
-        let text = show(&mut scan);
-        assert!(text.lines().any(|line| line.contains(expected)), "{expected}: {text}");
-        assert!(scan.stream.capacity() < 2 * DECODED_LENGTH_MAX, "{expected}: {}", scan.stream.capacity());
-    };
-    let start = || File::nb().partition(b"k");
-    check(start().add(&[&[0x24, 0][..], &huge].concat(), &[1]), "unfiltered: expected at most 6291456 bytes, got more");
-    check(start().add(&[0x24, 1], &[&[1, 8][..], &huge].concat()), "length of a value: expected at most 0, to the end");
-    check(
-        start().add(&[0x20, 1], &[&[0x04, 1][..], &huge].concat()),
-        "number of cells of a column: expected at most 9, to the end of the row, got 1152921504606846976",
-    );
-    check(
-        start().add(&[0x20, 1], &[&[0x04, 1, 1, 0, 0][..], &huge].concat()),
-        "length of a cell path: expected at most 0, to the end of the row, got 1152921504606846976",
-    );
-    let mut size = start();
-    size.bytes.extend([&[0x24, 1][..], &huge].concat());
-    check(size, "size of a row: expected at most 12582886, to the end of the file, got 1152921504606846976");
-    // A path may be long, but it is held.
-    let path = [&[0x04, 1, 1, 4, 1][..], &uvint(7 << 20), &vec![0; 7 << 20]].concat();
-    check(start().add(&[0x20, 1], &path), "cell: expected at most 6291456 bytes, got more");
+fn a_huge_partition() {
+    struct Endless {
+        front: Vec<u8>,
+        row: Vec<u8>,
+        length: u64,
+    }
+    impl Source for Endless {
+        fn len(&self) -> u64 {
+            self.length
+        }
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            let offset = offset as usize;
+            let front = self.front.get(offset..).unwrap_or_default();
+            let front = &front[..front.len().min(buffer.len())];
+            let (start, mut rest) = buffer.split_at_mut(front.len());
+            start.copy_from_slice(front);
+            let mut at = (offset + front.len() - self.front.len()) % self.row.len();
+            while !rest.is_empty() {
+                let length = rest.len().min(self.row.len() - at);
+                rest[..length].copy_from_slice(&self.row[at..at + length]);
+                (rest, at) = (&mut rest[length..], 0);
+            }
+            // The end of the partition.
+            if offset + buffer.len() == self.length as usize {
+                buffer[front.len().max(buffer.len() - 1)] = 1;
+            }
+            Ok(())
+        }
+    }
+    let header = header(&[], &[], &["BytesType"]);
+    let value = [&[1, 8][..], &uvint(32_000), &vec![7; 32_000]].concat();
+    // The distances of the first two rows are others; from the third on all are alike.
+    let front = File::nb().partition(b"k").add(&[0x24], &value).add(&[0x24], &value);
+    let row = front.clone().add(&[0x24], &value).bytes.split_off(front.bytes.len());
+    let (front, row_length) = (front.bytes, row.len());
+    let count = (2 << 30) / row_length as u64;
+    let length = front.len() as u64 + count * row_length as u64 + 1;
+    let mut scan =
+        Scan::new(std::sync::Arc::new(header), Version::NB, Endless { front, row, length }, Chunks::Unknown).unwrap();
+    let mut partition = scan.next_partition().unwrap().unwrap();
+    let mut rows = 0;
+    while let Some(unfiltered) = partition.next_unfiltered().unwrap() {
+        let Unfiltered::Row(mut row) = unfiltered else { panic!("a row") };
+        assert_eq!(row.distance(), row.stored_distance());
+        let Some(Part::Cell(cell)) = row.next_part().unwrap() else { panic!("a cell") };
+        assert!(matches!(cell.value, Value::Bytes(bytes) if bytes.len() == 32_000));
+        rows += 1;
+    }
+    assert_eq!(rows, count + 2);
+    assert!(scan.next_partition().unwrap().is_none());
+    assert!(scan.stream.capacity() < 1 << 20, "{}", scan.stream.capacity());
 }
 
 #[test]
@@ -354,113 +375,4 @@ fn broken_rules() {
     let mut cut = start();
     cut.bytes.extend([0, 9, b'k']);
     check(cut, "Data.db at 23: header of a clustering: expected no bits beyond the last value, got 2");
-}
-
-/// Before a damaged chunk all is read; an error stays one however often it is asked for; behind it, all is read again.
-#[test]
-fn damage_in_the_middle() {
-    let header = header(&[], &[], &["Int32Type"]);
-    let mut file = File::nb();
-    for key in 0..100_u8 {
-        file = file.partition(&[key]).add(&[0x24], &[1, 8, 0, 0, 0, key]).end();
-    }
-    let length = (file.bytes.len() / 100) as u64;
-    for mut files in [Files::plain(&file.bytes, 256), Files::compressed(&file.bytes, Compressor::Noop, 256)] {
-        let chunk = if files.data.len() == file.bytes.len() { 256 } else { 260 };
-        files.data[4 * chunk + 9] ^= 1;
-        let mut scan = files.scan(&header, Version::NB);
-        let text = show(&mut scan);
-        let error = text.lines().last().unwrap().to_owned();
-        assert!(error.starts_with(&format!("Data.db at {}: chunk checksum: expected ", 4 * chunk)), "{error}");
-        // The last row ends with the chunk, its partition behind it.
-        assert_eq!(text.matches("row").count() as u64, 1025 / length);
-        for _ in 0..2 {
-            assert_eq!(show(&mut scan), format!("{error}\n"));
-        }
-        let next = (5_u64 * 256).next_multiple_of(length);
-        scan.seek(next);
-        let text = show(&mut scan);
-        assert_eq!(text.matches("row").count() as u64, 100 - next / length);
-        assert!(text.starts_with(&format!("{next} partition ")), "{text}");
-    }
-}
-
-/// A source that fails is no damage, and may succeed the next time.
-#[test]
-fn failing_reads() {
-    struct Failing<'a>(&'a [u8], std::cell::Cell<u32>);
-    impl Source for Failing<'_> {
-        fn len(&self) -> u64 {
-            Source::len(self.0)
-        }
-        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
-            self.1.set(self.1.get() + 1);
-            if self.1.get() % 2 == 1 {
-                return Err(std::io::Error::other("the disk"));
-            }
-            self.0.read_at(offset, buffer)
-        }
-    }
-    let (header, file) = everything();
-    let mut scan = Scan::new(
-        std::sync::Arc::new(header),
-        Version::NB,
-        Failing(&file.bytes, std::cell::Cell::new(0)),
-        Chunks::Unknown,
-    )
-    .unwrap();
-    let error = scan.next_partition().map(drop).unwrap_err();
-    assert!(matches!(error, ReadError::Io(_)), "{error}");
-    assert_eq!(show(&mut scan), EVERYTHING);
-}
-
-#[test]
-fn every_prefix_and_every_flip_ends() {
-    let (header, file) = everything();
-    for version in [Version::NB, Version::OA] {
-        for cut in 0..file.bytes.len() {
-            let text = show(&mut open(&header, version, &file.bytes[..cut], Chunks::Unknown));
-            let at_partition = cut == 0 || cut == 236;
-            assert_eq!(text.lines().last().is_some_and(|line| line.starts_with("Data.db")), !at_partition, "{cut}");
-            for bit in 0..8 {
-                let mut bytes = file.bytes.clone();
-                bytes[cut] ^= 1 << bit;
-                // Without a checksum another value, key or time is as good as the one before.
-                let _ = show(&mut open(&header, version, &bytes, Chunks::Unknown));
-            }
-        }
-    }
-}
-
-/// With checksums nothing passes.
-#[test]
-fn every_flip_is_found() {
-    let (header, file) = everything();
-    for files in [Files::plain(&file.bytes, 64), Files::compressed(&file.bytes, Compressor::Lz4, 64)] {
-        // The empty chunk at the end has nothing that rows are made of.
-        let end = files.data.len() - if files.data.len() == file.bytes.len() { 0 } else { 9 };
-        for position in 0..end {
-            let mut data = files.data.clone();
-            data[position] ^= 0x10;
-            let text = show(&mut open(&header, Version::NB, &data, files.chunks().unwrap()));
-            assert!(text.lines().last().unwrap().contains("chunk checksum"), "{position}: {text}");
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_are_rows_or_an_error(bytes: Vec<u8>, is_oa: bool) {
-        let (header, _) = everything();
-        let version = if is_oa { Version::OA } else { Version::NB };
-        let _ = show(&mut open(&header, version, &bytes, Chunks::Unknown));
-    }
-
-    /// The first row is well-formed up to its cells.
-    #[test]
-    fn any_cells_are_parts_or_an_error(flags: u8, body: Vec<u8>) {
-        let (header, _) = everything();
-        let file = File::nb().partition(b"k").add(&[0xa0, 1], &[4, 0]).add(&[flags, 0b1010], &body).end();
-        let _ = show(&mut open(&header, Version::NB, &file.bytes, Chunks::Unknown));
-    }
 }
