@@ -300,7 +300,7 @@ mod tests {
         for (key, position, row_index) in entries {
             bytes.extend_from_slice(&(key.len() as u16).to_be_bytes());
             bytes.extend_from_slice(key);
-            for number in [*position, row_index.len() as u64] {
+            for number in [*position, row_index.len()] {
                 bytes.push(0xff);
                 bytes.extend_from_slice(&number.to_be_bytes());
             }
