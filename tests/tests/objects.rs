@@ -28,11 +28,13 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_helenus_faulty");
 
+/// A test on its own, and one that is given the script of Azurite.
+type Alone = fn() -> anyhow::Result<()>;
 type Test = fn(&Path) -> anyhow::Result<()>;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let google: [(&str, fn() -> anyhow::Result<()>); 4] = [
+    let google: [(&str, Alone); 4] = [
         ("google_conforms", google_conforms),
         ("google_after_any_fault", google_after_any_fault),
         ("google_reads", google_reads),
