@@ -462,7 +462,7 @@ mod tests {
         // The empty chunk at the end of compacted files.
         let empty = hex("00000000 00");
         info.decompress(1, &empty, &mut out).unwrap();
-        assert_eq!(out, []);
+        assert!(out.is_empty());
         assert_eq!(crate::checksum::crc32(&empty), 0xc622_f71d);
         let deflate = CompressionInfo { compressor: "DeflateCompressor".into(), ..example() };
         deflate.decompress(1, &[], &mut out).unwrap();

@@ -98,6 +98,20 @@ mod tests {
     }
 
     #[test]
+    fn any_number_can_be_gone_to() {
+        let bytes: Vec<u8> = (0..50_000_u32).flat_map(u32::to_be_bytes).collect();
+        let mut window = Window::new(bytes.as_slice(), 0, bytes.len() as u64);
+        for number in [0, 7, 3, 16_383, 16_384, 49_999, 20_000, 36_383, 36_384, 20_000, 0, 40_000] {
+            window.seek(u64::from(number) * 4);
+            assert_eq!(window.next().unwrap(), Some(u32::to_be_bytes(number)), "{number}");
+            let after = (number < 49_999).then(|| u32::to_be_bytes(number + 1));
+            assert_eq!(window.next().unwrap(), after, "{number}");
+        }
+        window.seek(bytes.len() as u64);
+        assert_eq!(window.next::<4>().unwrap(), None);
+    }
+
+    #[test]
     fn an_end_beyond_the_source_is_an_io_error() {
         let mut window = Window::new([0_u8; 7].as_slice(), 0, 8);
         assert_eq!(window.next::<8>().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);

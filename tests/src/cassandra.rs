@@ -121,7 +121,7 @@ fn find_all() -> anyhow::Result<()> {
 }
 
 /// The `java` program of a Java 17: `$JAVA_HOME`, then `$PATH`, then where Debian puts it.
-fn java() -> anyhow::Result<&'static Path> {
+pub(crate) fn java() -> anyhow::Result<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let mut candidates = Vec::new();
@@ -467,13 +467,13 @@ pub fn tool<'a>(
     Ok(output.stdout)
 }
 
-fn module_flags() -> impl Iterator<Item = String> {
+pub(crate) fn module_flags() -> impl Iterator<Item = String> {
     OPENED_PACKAGES.iter().flat_map(|package| {
         [format!("--add-opens={package}=ALL-UNNAMED"), format!("--add-exports={package}=ALL-UNNAMED")]
     })
 }
 
-fn jamm(lib: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn jamm(lib: &Path) -> anyhow::Result<PathBuf> {
     for entry in fs::read_dir(lib)? {
         let path = entry?.path();
         if path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with("jamm-")) {
@@ -483,7 +483,14 @@ fn jamm(lib: &Path) -> anyhow::Result<PathBuf> {
     Err(io::Error::new(ErrorKind::NotFound, "no jamm-*.jar").into())
 }
 
-fn yaml(version: Version, dir: &Path, data_dirs: &[PathBuf], ip: Ipv4Addr, cluster: &str, extra: &str) -> String {
+pub(crate) fn yaml(
+    version: Version,
+    dir: &Path,
+    data_dirs: &[PathBuf],
+    ip: Ipv4Addr,
+    cluster: &str,
+    extra: &str,
+) -> String {
     let data_dirs: String = data_dirs.iter().map(|path| format!("    - {}\n", path.display())).collect();
     let commitlog = match version {
         Version::V4_0 => "commitlog_sync_period_in_ms: 1000\ncommitlog_segment_size_in_mb: 2",

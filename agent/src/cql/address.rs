@@ -71,6 +71,7 @@ mod tests {
         let check =
             |host: Option<&str>, port, rpc: Option<&str>, broadcast: Option<&str>, dialed: &str, named: &str| {
                 let yaml = CassandraYaml {
+                    local_system_directory: None,
                     cluster_name: String::new(),
                     data_directories: Vec::new(),
                     native_transport: NativeTransport {

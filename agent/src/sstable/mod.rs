@@ -93,13 +93,14 @@ impl SSTable {
 
     /// Opens a component; every call gives a source of its own.
     pub fn open(&self, component: &Component) -> io::Result<Bytes> {
-        match &self.place {
+        let opened = match &self.place {
             Place::Directory(directory) => {
                 let path = directory.join(self.descriptor.file_name(component));
                 open_file(&path).map(|source| Box::new(source) as Bytes)
             }
             Place::Backup(stored) => stored.open(component).map(|source| Box::new(source) as Bytes),
-        }
+        };
+        opened.map_err(|error| io::Error::new(error.kind(), format!("{component}: {error}")))
     }
 
     /// A component as a whole.

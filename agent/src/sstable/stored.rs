@@ -158,8 +158,8 @@ impl Source for StoredSource {
                     bytes.as_slice().read_at(at, room)?;
                     room.len()
                 }
-                Kind::Plain(spans) => self.from_spans(&mut lock(spans), at, room)?,
-                Kind::Frames(frames) => self.from_frames(&mut lock(frames), at, room)?,
+                Kind::Plain(spans) => self.read_spans(&mut lock(spans), at, room)?,
+                Kind::Frames(frames) => self.read_frames(&mut lock(frames), at, room)?,
             };
         }
         Ok(())
@@ -179,7 +179,7 @@ fn copy(from: &[u8], room: &mut [u8]) -> usize {
 
 impl StoredSource {
     /// Fills as much of `room` as one span has.
-    fn from_spans(&self, spans: &mut VecDeque<(u64, Bytes)>, at: u64, room: &mut [u8]) -> io::Result<usize> {
+    fn read_spans(&self, spans: &mut VecDeque<(u64, Bytes)>, at: u64, room: &mut [u8]) -> io::Result<usize> {
         for (start, span) in spans.iter() {
             let within = at.checked_sub(*start).and_then(|within| usize::try_from(within).ok());
             if let Some(rest) = within.and_then(|within| span.get(within..)).filter(|rest| !rest.is_empty()) {
@@ -200,7 +200,7 @@ impl StoredSource {
     }
 
     /// Fills as much of `room` as one frame has.
-    fn from_frames(&self, frames: &mut Frames, at: u64, room: &mut [u8]) -> io::Result<usize> {
+    fn read_frames(&self, frames: &mut Frames, at: u64, room: &mut [u8]) -> io::Result<usize> {
         let slice = SLICE_BYTES as u64;
         let wanted = usize::try_from(at / slice).map_err(io::Error::other)?;
         let within = usize::try_from(at % slice).map_err(io::Error::other)?;

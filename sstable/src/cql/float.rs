@@ -251,6 +251,7 @@ impl Digits {
 }
 
 /// The decimal exponent, or one more.
+#[expect(clippy::approx_constant, reason = "Java's own constant, whose last digits count")]
 fn estimate(fraction: u64, exponent: i32) -> i32 {
     let mantissa = f64::from_bits(0x3ff0_0000_0000_0000 | (fraction & (LEADING_ONE - 1)));
     let logarithm = (mantissa - 1.5) * 0.289_529_654 + 0.176_091_259 + f64::from(exponent) * 0.301_029_995_663_981;
@@ -261,7 +262,7 @@ fn estimate(fraction: u64, exponent: i32) -> i32 {
 fn bits_of_five_to(n: i32) -> i32 {
     match n {
         0 => 0,
-        1..27 => (n * 2_377_855 >> 10) / 1000 + 1,
+        1..27 => ((n * 2_377_855) >> 10) / 1000 + 1,
         _ => n * 3,
     }
 }

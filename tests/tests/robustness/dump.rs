@@ -44,7 +44,7 @@ fn key(partition: &Value) -> String {
 #[test]
 fn every_sstable_of_the_sample_in_every_form() {
     let (_work, agent) = agent();
-    for path in data_files(&sample().dir.join("data")) {
+    for path in data_files(&sample().data_dirs()[0]) {
         let whole = partitions(&agent.expect(0, &args!["sstable", "dump", path]).expect("a dump"));
         let metadata = agent.json(&args!["sstable", "metadata", path]).expect("metadata");
         assert_eq!(metadata["sstables"][0]["partitions"], whole.len(), "{}", path.display());

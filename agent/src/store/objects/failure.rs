@@ -90,7 +90,8 @@ fn advice(settings: &Settings, endpoint: &str, action: Action, failure: &Failure
         Kind::Region | Kind::Unsupported => {
             format!("{endpoint} does not know this request: is it {}?", settings.service.name())
         }
-        Kind::NotFound | Kind::Range | Kind::Refused | Kind::Full => String::new(),
+        Kind::Provider => "who gives out the credentials does not answer; run the same command again".to_owned(),
+        Kind::NotFound | Kind::Range | Kind::Refused | Kind::Full | Kind::Stopped => String::new(),
     }
 }
 
@@ -101,6 +102,7 @@ fn google_right(action: Action) -> &'static str {
         Action::Abort => "storage.multipartUploads.abort",
         Action::Read | Action::Look => "storage.objects.get and storage.objects.list",
         Action::List | Action::AskBucket => "storage.objects.list",
+        Action::ListUploads => "storage.multipartUploads.list",
         Action::Delete => "storage.objects.delete",
     }
 }

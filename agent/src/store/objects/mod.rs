@@ -47,6 +47,7 @@ use super::s3::create::Locks;
 use super::s3::failure::{Action, Failure, Kind};
 use super::s3::layers::Layers;
 use super::{BoxStream, ByteStream, Bytes, Depth, Error, KeyPrefix, Listed, ObjectKey, Span, Store, Stored, Upload};
+use crate::progress::StopSignal;
 
 /// Memory for the parts of all uploads together, as for S3.
 const BUDGET_BYTES: u64 = 16 << 20;
@@ -118,6 +119,10 @@ impl Store for Objects {
     async fn delete(&self, keys: &[ObjectKey]) -> Result<(), Error> {
         self.shared.delete(keys).await
     }
+
+    fn heed(&self, stop: &StopSignal) {
+        self.shared.layers.heed(stop.clone());
+    }
 }
 
 impl Shared {
@@ -149,6 +154,9 @@ impl Shared {
     }
 
     fn error_at(&self, action: Action, place: String, failure: Failure) -> Error {
+        if failure.kind == Kind::Stopped {
+            return Error::Stopped { reason: failure.text };
+        }
         error(&self.settings, &self.connection.endpoint, action, place, failure)
     }
 }

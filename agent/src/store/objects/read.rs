@@ -78,8 +78,17 @@ pub async fn read(shared: Arc<Shared>, key: ObjectKey, span: Span) -> Result<Byt
 }
 
 impl Reading {
-    /// The next piece, however often it takes to get it.
+    /// The next piece, unless the run ends before it comes.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let shared = self.shared.clone();
+        match shared.layers.unless_stopped(async { Ok(self.next_piece().await) }).await {
+            Ok(next) => next,
+            Err(failure) => Err(shared.error(Action::Read, &self.key, failure)),
+        }
+    }
+
+    /// The next piece, however often it takes to get it.
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             if self.offset == self.end {
                 return self.check_sum().map(|()| None);

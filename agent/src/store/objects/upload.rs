@@ -238,7 +238,7 @@ impl Shared {
     async fn give_up(&self, key: &str, id: &String) {
         let given_up = self
             .layers
-            .run(0, |_| async {
+            .clear_up(|_| async {
                 let given_up = self.client().abort_multipart(&self.path(key)?, id).await;
                 given_up.map_err(|error| failure(&error))
             })
