@@ -182,7 +182,9 @@ impl Verifier<'_> {
         if self.order.is_none() {
             note("the order of the rows: a type of their clustering is not known");
         }
-        if self.filter.is_none() {
+        // A table may go without one, and then a chance of 1 says so.
+        let validation = statistics.validation.as_ref();
+        if self.filter.is_none() && validation.is_none_or(|validation| validation.bloom_filter_fp_chance < 1.0) {
             note("the filter: there is none");
         }
         if self.filter.as_ref().is_some_and(|filter| !filter.is_whole()) {
