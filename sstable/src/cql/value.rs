@@ -356,8 +356,8 @@ fn native_text(out: &mut Vec<u8>, native: Native, bytes: &[u8]) -> Option<()> {
             let mut reader = Reader::new(bytes, 0);
             let months = i32::try_from(reader.svint("months").ok()?).ok()?;
             let days = i32::try_from(reader.svint("days").ok()?).ok()?;
+            // Cassandra does not mind what follows.
             moment::duration(out, months, days, reader.svint("nanoseconds").ok()?);
-            return reader.is_empty().then_some(());
         }
         Native::Uuid | Native::TimeUuid | Native::LexicalUuid => uuid(out, &whole(bytes)?),
         Native::Inet => return inet(out, bytes),
