@@ -1,31 +1,32 @@
 #!/bin/bash
-# All rows of one SSTable as JSON lines: Helenus and sstabledump -l, whole process against whole process, one after the
-# other.
+# All rows of one SSTable of 1,187,500 small rows: Helenus and Cassandra's sstabledump, as JSON and as JSON lines, and a
+# lookup of one partition.
 #
-# usage: dump.sh DATA_DB [HELENUS]
+# usage: dump.sh            makes the SSTable first, once, in $BENCH_DIR/rows
+#        PEER=no dump.sh    without sstabledump
 #
-# environment: CASSANDRA_LIB  the jars of Cassandra 4.1 or 5.0 (without it Helenus alone is measured)
-#              CASSANDRA_CONF a directory with a cassandra.yaml
-#              ROUNDS         how often [default: 3]
-#
-# The SSTable of the figures in performance.md has 1,187,500 rows of a text, a double, a timestamp and a map of three in
-# 59,375 partitions: 100 MB, LZ4, written by Cassandra's CQLSSTableWriter.
+# environment: common.sh, cassandra.sh
 set -euo pipefail
-data=$1 helenus=${2:-helenus} rounds=${ROUNDS:-3}
-cat "$data" > /dev/null
-time_it() { # name, command
-    /usr/bin/time -f "$1: %e s wall, %U + %S s CPU, %M KiB" bash -c "$2 > /dev/null"
+. "$(dirname "$0")/common.sh"
+lib=${CASSANDRA_LIB:-$HOME/.cache/helenus-cassandra/cassandra-4.1.10/lib}
+
+made=$BENCH_DIR/rows/px/rows
+if ! ls "$made"/*-Data.db > /dev/null 2>&1; then
+    rm -rf "$made" && mkdir -p "$made" "$BENCH_DIR/classes"
+    javac -nowarn -cp "$lib/*" -d "$BENCH_DIR/classes" "$here/SmallRows.java"
+    "$cassandra" java -Xmx6g -cp "$BENCH_DIR/classes:$BENCH_DIR/node/conf:$lib/*" SmallRows "$made" 59375
+fi
+sstable=$(echo "$made"/*-Data.db)
+echo "px.rows: $(stat -c %s "$sstable") bytes of Data.db"
+
+# Through a pipe: what is written to a file would wait for the disk.
+rows() {
+    row "helenus sstable dump -l" "$helenus sstable dump -l $sstable | cat > /dev/null"
+    row "helenus sstable dump" "$helenus sstable dump $sstable | cat > /dev/null"
+    row "helenus sstable get" "exec $helenus sstable get $sstable 31415"
+    [ "${PEER:-yes}" = no ] || {
+        row "sstabledump -l" "$cassandra java org.apache.cassandra.tools.SSTableExport $sstable -l | cat > /dev/null"
+        row "sstabledump" "$cassandra java org.apache.cassandra.tools.SSTableExport $sstable | cat > /dev/null"
+    }
 }
-for _ in $(seq "$rounds"); do
-    time_it "helenus sstable dump -l" "exec '$helenus' sstable dump -l '$data'"
-    time_it "helenus sstable dump" "exec '$helenus' sstable dump '$data'"
-    if [ -n "${CASSANDRA_LIB:-}" ]; then
-        flags=$(for p in java.io java.lang java.lang.reflect java.math java.net java.nio java.util java.util.concurrent \
-            java.util.concurrent.atomic jdk.internal.misc jdk.internal.ref jdk.internal.reflect sun.nio.ch; do
-            printf -- '--add-opens java.base/%s=ALL-UNNAMED --add-exports java.base/%s=ALL-UNNAMED ' "$p" "$p"
-        done)
-        time_it "sstabledump -l" "exec java $flags -Djava.security.manager=allow -Xmx512m \
-            -javaagent:$(echo "$CASSANDRA_LIB"/jamm-*.jar) -Dcassandra.config=file://$CASSANDRA_CONF/cassandra.yaml \
-            -cp '$CASSANDRA_LIB/*' org.apache.cassandra.tools.SSTableExport '$data' -l"
-    fi
-done
+rows | measure
