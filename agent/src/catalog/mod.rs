@@ -41,6 +41,11 @@ impl<'a> Catalog<'a> {
         Self { store }
     }
 
+    /// The store that it reads.
+    pub fn store(&self) -> &'a dyn Store {
+        self.store
+    }
+
     /// Every backup, by node, oldest first.
     pub async fn backups(&self) -> anyhow::Result<Vec<Entry>> {
         self.entries(&key::manifests_root()).await

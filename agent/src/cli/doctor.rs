@@ -77,10 +77,8 @@ pub async fn run(global: &Global, config: &Config, options: Options) -> anyhow::
         }
         Err(error) => report.add("node", Verdict::Bad, format!("{error:#}")),
     }
-    match cql {
-        Ok(None) => {}
-        Ok(Some((settings, target))) => report.tried("cql", ask(&settings, &target).await),
-        Err(error) => report.add("cql", Verdict::Bad, format!("{error:#}")),
+    if let Some(asked) = cql {
+        report.tried("cql", ask(asked).await);
     }
     report.tried("state_dir", state_dir(&config.state_dir));
     for repository in repositories {
@@ -191,8 +189,9 @@ fn try_link(table: &Path) -> anyhow::Result<bool> {
 }
 
 /// Asks the node who it is.
-async fn ask(settings: &cql::Settings, target: &cql::Target) -> anyhow::Result<String> {
-    let cql::Answerer { host_id, cluster, release } = cql::Session::open(settings, target).await?.who().await?;
+async fn ask(asked: cql::Asked) -> anyhow::Result<String> {
+    let target = asked.target?;
+    let cql::Answerer { host_id, cluster, release } = cql::Session::open(&asked.settings, &target).await?.who().await?;
     Ok(format!("{}: {host_id} of {cluster}, Cassandra {release}", target.dialed))
 }
 

@@ -155,11 +155,10 @@ impl NodeArgs {
     }
 
     /// Where the node speaks CQL; nothing if the configuration does not say how to ask it.
-    fn cql(&self, config: &Config) -> anyhow::Result<Option<(cql::Settings, cql::Target)>> {
-        let Some(settings) = &config.cql else { return Ok(None) };
-        let (_, yaml) = self.directories(config)?;
-        let target = cql::Target::find(&settings.address, yaml.as_ref())?;
-        Ok(Some((settings.clone(), target)))
+    fn cql(&self, config: &Config) -> Option<cql::Asked> {
+        let settings = config.cql.clone()?;
+        let target = self.directories(config).and_then(|(_, yaml)| cql::Target::find(&settings.address, yaml.as_ref()));
+        Some(cql::Asked { settings, target })
     }
 
     fn directories(&self, config: &Config) -> anyhow::Result<(Vec<PathBuf>, Option<CassandraYaml>)> {

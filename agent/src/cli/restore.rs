@@ -369,7 +369,7 @@ async fn end(global: &Global, config: &Config, options: Options) -> anyhow::Resu
         return Ok(Outcome::Done);
     }
     let watch = Stopwatch::start();
-    let cql = options.node.cql(config)?;
+    let cql = options.node.cql(config);
     let finished = finish(workspace, config.parallel, options.accept_loss, options.dry_run, cql).await?;
     let document = report::FinishedDocument { dry_run: options.dry_run, seconds: watch.seconds(), finished: &finished };
     output::result(global, &document, || report::finished_text(&document))?;

@@ -79,6 +79,15 @@ pub struct Answerer {
     pub release: String,
 }
 
+/// Whom to ask, and how.
+#[derive(Debug)]
+pub struct Asked {
+    /// From the configuration.
+    pub settings: Settings,
+    /// Where the node is, if that could be told.
+    pub target: anyhow::Result<Target>,
+}
+
 /// A connection to one node.
 pub struct Session {
     session: scylla::client::session::Session,

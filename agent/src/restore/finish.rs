@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use helenus_sstable::component::Component;
 use helenus_sstable::descriptor::FileName;
 use serde::Serialize;
@@ -26,6 +26,8 @@ use crate::cql;
 use crate::manifest::model::{Amount, Hex, StoredSSTable, is_index_directory};
 use crate::node::lock::NodeLock;
 use crate::node::running::{self, Running};
+use crate::node::tables;
+use crate::schema;
 
 /// What was seen and done.
 #[derive(Debug, Serialize)]
@@ -74,7 +76,7 @@ pub async fn finish(
     parallel: usize,
     accept_loss: bool,
     dry_run: bool,
-    cql: Option<(cql::Settings, cql::Target)>,
+    cql: Option<cql::Asked>,
 ) -> anyhow::Result<Finished> {
     let _lock = NodeLock::take(&workspace.journal.data_directories)?;
     Workspace::refuse_changed(&workspace.journal.data_directories, Some(&workspace))?;
@@ -91,7 +93,11 @@ pub async fn finish(
         Stage::Placed => {
             workspace.refuse_unmounted()?;
             prove(&workspace, parallel, &mut finished).await?;
-            read_rows(&workspace, cql, &mut finished).await;
+            finished.rows = if accept_loss {
+                Rows::NotRead("--accept-loss was given".to_owned())
+            } else {
+                read_rows(&workspace, cql, &mut finished.problems).await
+            };
             if !accept_loss {
                 finished.problems.extend(workspace.journal.done.lost.iter().map(|lost| {
                     format!("{lost} could not be restored (--accept-loss lets go of the old files all the same)")
@@ -185,29 +191,36 @@ fn expect_reset(sstable: &mut StoredSSTable, resets: &Resets<'_>, place: usize, 
 }
 
 /// One row of each table, if the node is up and may be asked.
-async fn read_rows(workspace: &Workspace, cql: Option<(cql::Settings, cql::Target)>, finished: &mut Finished) {
-    let not = |reason: &str| Rows::NotRead(reason.to_owned());
-    let Some((settings, target)) = cql else {
-        finished.rows = not("the configuration has no [cql]");
-        return;
+async fn read_rows(workspace: &Workspace, cql: Option<cql::Asked>, problems: &mut Vec<String>) -> Rows {
+    let Some(cql::Asked { settings, target }) = cql else {
+        return Rows::NotRead("the configuration has no [cql]".to_owned());
     };
-    let is_up = match running::uses(&workspace.journal.data_directories) {
-        Running::No { evidence } => {
-            finished.rows = not(&format!("Cassandra is not running: {evidence}"));
-            return;
-        }
+    let directories = &workspace.journal.data_directories;
+    let is_up = match running::uses(directories) {
+        Running::No { evidence } => return Rows::NotRead(format!("Cassandra is not running: {evidence}")),
         Running::Yes { .. } => true,
         Running::Unknown { .. } => false,
     };
-    let session = match cql::Session::open(&settings, &target).await {
+    let opened: anyhow::Result<cql::Session> = async {
+        let session = cql::Session::open(&settings, &target?).await?;
+        // Several nodes may run on one machine.
+        let (got, expected) = (session.who().await?.host_id, schema::host_id(&tables::scan(directories)?.tables)?);
+        if let Some(expected) = expected {
+            ensure!(
+                got == expected,
+                "CQL is answered by node {got}, and these are the directories of node {expected}: set [cql] address"
+            );
+        }
+        Ok(session)
+    }
+    .await;
+    let session = match opened {
         Ok(session) => session,
         // A node that is up must answer; of one that nobody knows to be up this is the only sign.
         Err(error) => {
-            if is_up {
-                finished.problems.push(format!("{error:#}"));
-            }
-            finished.rows = not(&format!("{error:#}"));
-            return;
+            let reason = format!("{error:#}");
+            problems.extend(is_up.then(|| reason.clone()));
+            return Rows::NotRead(reason);
         }
     };
     let mut read = 0;
@@ -219,10 +232,10 @@ async fn read_rows(workspace: &Workspace, cql: Option<(cql::Settings, cql::Targe
         let name = table.directory.rsplit_once('-').map_or(table.directory.as_str(), |(name, _)| name);
         match session.read_one(&table.keyspace, name).await {
             Ok(()) => read += 1,
-            Err(error) => finished.problems.push(format!("{error:#}")),
+            Err(error) => problems.push(format!("{error:#} (--accept-loss ends the restore without asking)")),
         }
     }
-    finished.rows = Rows::Read(read);
+    Rows::Read(read)
 }
 
 type Joined = Option<Result<(String, anyhow::Result<State>), tokio::task::JoinError>>;

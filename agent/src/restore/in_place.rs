@@ -16,7 +16,7 @@ use super::columns;
 use super::disks::refuse_full;
 use super::fetch::{Fetcher, Target};
 use super::journal::{Journal, JournalTable, Shelf, Stage, Workspace};
-use super::judge::{Done, judge};
+use super::judge::{Done, judge, refuse_hopeless};
 use super::node_plan::NodePlan;
 use super::place::joined;
 use super::request::Request;
@@ -140,6 +140,7 @@ impl InPlace {
         self.workspace.create()?;
         self.refuse_full()?;
         self.workspace.journal.done = self.fetch(Arc::clone(store), fetcher, parallel).await?;
+        refuse_hopeless(store.as_ref(), &self.workspace.journal.done.lost).await?;
         self.workspace.journal.made = self.missing()?;
         self.workspace.journal.resets = self.resets()?;
         self.workspace.journal.done.reset = self.workspace.journal.resets.len() as u64;

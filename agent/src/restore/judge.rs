@@ -6,15 +6,16 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use super::fetch::{self, How, Outcome};
 use super::plan::Source;
 use super::reuse;
+use crate::catalog::repository::Repository;
 use crate::manifest::model::{Amount, StoredSSTable};
 use crate::pack::unpack::Wrong;
-use crate::store;
+use crate::store::{self, Store};
 
 /// Files and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,24 @@ impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.table, self.sstable.as_deref().unwrap_or("(all of it)"))
     }
+}
+
+/// Ends the run if too much is missing to go on: the repository itself, or what makes the node that one.
+pub async fn refuse_hopeless(store: &dyn Store, lost: &[Lost]) -> anyhow::Result<()> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    // A mount that went away looks as if every object were missing.
+    Repository::open(store).await.context("objects were missing, and now the repository itself is")?;
+    let is_vital = |lost: &&Lost| lost.table == "system.local" || lost.table.starts_with("system_schema.");
+    if let Some(vital) = lost.iter().find(is_vital) {
+        bail!(
+            "{vital} is lost: {}. A node without it would start with another identity or another schema: select tables \
+             (--keyspace, --table), or take another backup",
+            vital.problems.join("; ")
+        );
+    }
+    Ok(())
 }
 
 /// What was done so far.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::cautions;
 use super::disks::{Disk, Disks, refuse_full};
 use super::journal::JournalTable;
-use super::judge::{Lost, Tally};
+use super::judge::{Lost, Tally, refuse_hopeless};
 use super::plan::{Scope, Source, refuse_same_place, with_overhead};
 use super::release::Release;
 use super::resolve;
@@ -156,12 +156,6 @@ impl NodePlan {
                 let part = catalog.part(&manifest.node_name(), &entry.keyspace, &entry.directory, hash).await;
                 let part = match part {
                     Err(error) if is_damage(&error) => {
-                        if chosen.with_schema && entry.keyspace == "system_schema" {
-                            return Err(error.context(
-                                "the schema of the backup is lost, and without it no whole node can be restored: select \
-                                 tables (--keyspace, --table)",
-                            ));
-                        }
                         plan.lost_tables.push(Lost::table(&planned.table.from, &error));
                         spared.insert((planned.table.keyspace, planned.table.directory));
                         continue;
@@ -173,6 +167,7 @@ impl NodePlan {
             plan.total.add(planned.amount);
             plan.tables.push(planned);
         }
+        refuse_hopeless(catalog.store(), &plan.lost_tables).await?;
         for entry in chosen.emptied {
             plan.empty(&entry.keyspace, &entry.directory);
         }
@@ -257,7 +252,7 @@ impl NodePlan {
     ) -> anyhow::Result<()> {
         let PlannedTable { table, amount } = planned;
         let is_same = table.keyspace == entry.keyspace && table.directory == entry.directory;
-        let is_local_system = matches!(table.keyspace.as_str(), "system" | "system_schema");
+        let is_local_system = is_local_system(&table.keyspace, &entry.table);
         let local = Local::list(target.directories(&table.keyspace, &table.directory))?;
         let mut taken = BTreeSet::new();
         let mut indexes = BTreeSet::new();
@@ -415,4 +410,11 @@ fn refuse_elsewhere(base: &Path, table: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// True for the tables that Cassandra looks for in its `local_system_data_file_directory` alone
+/// (`SystemKeyspace.TABLES_SPLIT_ACROSS_MULTIPLE_DISKS` has those of which it does not).
+fn is_local_system(keyspace: &str, table: &str) -> bool {
+    const SPLIT: &[&str] = &["batches", "paxos", "compaction_history", "prepared_statements", "repairs"];
+    keyspace == "system_schema" || (keyspace == "system" && !SPLIT.contains(&table))
 }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 
 use super::fetch::{Fetcher, Target};
-use super::judge::{Done, Judged, judge};
+use super::judge::{Done, Judged, Lost, judge, refuse_hopeless};
 use super::plan::{Plan, PlannedTable};
 use super::request::Request;
 use super::reset;
@@ -125,7 +125,8 @@ impl Restore {
         fs::replace(&self.staging.join(JOURNAL), &serde_json::to_vec_pretty(&self.request)?)?;
         let fetched = self.staging.join(FETCHED);
         if !fetched.exists() {
-            let mut done = self.fetch(store, fetcher, parallel).await?;
+            let mut done = self.fetch(Arc::clone(&store), fetcher, parallel).await?;
+            refuse_hopeless(store.as_ref(), &done.lost).await?;
             if !self.request.keep_repaired {
                 done.reset = self.reset()?;
             }
@@ -133,6 +134,15 @@ impl Restore {
             fs::replace(&fetched, &serde_json::to_vec_pretty(&done)?)?;
         }
         let done = read_done(&fetched);
+        // What is placed below is what can be planned now; clearing up would remove the rest.
+        let is_known = |lost: &&Lost| done.lost.iter().any(|was| was.table == lost.table);
+        if let Some(gone) = self.plan.lost_tables.iter().find(|lost| !is_known(lost)) {
+            bail!(
+                "{gone} was fetched by an earlier run, and has left the repository since: its proven files are in {}; \
+                 move them to their place by hand, or give the repository its objects back",
+                self.staging.display()
+            );
+        }
         let owner = Dir::open(&self.plan.target)?.stat()?;
         for table in &self.plan.tables {
             place(&self.staging, &self.plan.target, table, &owner)?;

@@ -9,7 +9,7 @@ use helenus_sstable::directory::TableDirectory;
 use serde::{Deserialize, Serialize};
 
 use super::cautions;
-use super::judge::Lost;
+use super::judge::{Lost, refuse_hopeless};
 use super::release::Release;
 use super::rename::Renames;
 use super::rules::{self, Onto};
@@ -142,6 +142,7 @@ impl Plan {
                 amount,
             });
         }
+        refuse_hopeless(catalog.store(), &lost_tables).await?;
         scope.refuse_nothing(tables.is_empty() && lost_tables.is_empty())?;
         refuse_same_place(tables.iter().map(|table| (&table.keyspace, &table.directory, &table.from)))?;
         let free_bytes = free_bytes(target)?;

@@ -12,7 +12,7 @@ mod values;
 pub use cql::{Release, create_statements};
 pub use merge::LiveRow;
 pub use model::{Column, ColumnKind, DroppedColumn, Index, Keyspace, Options, Schema, Table, UserType, View};
-pub use read::{known, of_node};
+pub use read::{host_id, known, of_node};
 
 /// What `gc_grace_seconds` is unless a table says otherwise: ten days.
 pub const GC_GRACE_SECONDS: i32 = 864_000;

@@ -11,6 +11,7 @@ use helenus_sstable::cql::row::SerializationHeader;
 use helenus_sstable::crc::CrcFile;
 use helenus_sstable::scan::Scan;
 use helenus_sstable::statistics::Statistics;
+use uuid::Uuid;
 
 use super::cql::Release;
 use super::merge::{LiveRow, Merge};
@@ -112,6 +113,11 @@ fn release(tables: &[NodeTable]) -> anyhow::Result<Release> {
     let rows = rows(tables, "system", "local")?;
     let text = rows.iter().find_map(|row| row.text("release_version")).unwrap_or_default();
     Ok(Release::of(&text))
+}
+
+/// The node that these data directories are of, as it calls itself in `system.local`.
+pub fn host_id(tables: &[NodeTable]) -> anyhow::Result<Option<Uuid>> {
+    Ok(rows(tables, "system", "local")?.iter().find_map(|row| row.uuid("host_id")))
 }
 
 /// The rows of one of the system's tables.
