@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -217,6 +218,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(global: &Global, command: Command) -> anyhow::Result<Outcome> {
+    // Whoever lets a restore pause may name the program, not the process: no other command is to die of that.
+    let _heard = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
     match command {
         Command::Config(options) => return config::run(global, &options),
         Command::Demo(options) => return demo::run(global, options).await,

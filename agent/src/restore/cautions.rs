@@ -18,9 +18,8 @@ use helenus_sstable::statistics::stats::Stats;
 use jiff::Timestamp;
 
 use crate::inspect::HELD_TOTAL_BYTES_MAX;
+use crate::schema::GC_GRACE_SECONDS;
 
-/// Cassandra's default of `gc_grace_seconds` (`TableParams.DEFAULT_GC_GRACE_SECONDS`).
-const GC_GRACE_SECONDS: i32 = 864_000;
 /// More tables than this are counted, and not named.
 const NAMED_MAX: usize = 5;
 

@@ -3,7 +3,7 @@
 //! Source: `SchemaCQLHelper.reCreateStatementsForSchemaCql`, `TableMetadata.appendCqlTo`, `TableParams.appendCqlTo` of
 //! 4.0, 4.1 and 5.0. The tests hold our text against the real one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 
 use helenus_sstable::cql::types::quote_identifier;
@@ -73,27 +73,21 @@ pub fn create_statements(schema: &Schema, keyspace: &str, name: &str) -> Option<
 
 /// The names of the user types that the table's columns need, each after those that it needs itself.
 fn needed_types<'a>(definition: &'a Keyspace, table: &'a Table) -> Vec<&'a String> {
-    fn need<'a>(definition: &'a Keyspace, class: &str, needed: &mut Vec<&'a String>) {
+    fn need<'a>(definition: &'a Keyspace, class: &str, seen: &mut BTreeSet<&'a String>, needed: &mut Vec<&'a String>) {
         for word in words(class) {
             let Some((name, user_type)) = definition.types.get_key_value(&word) else { continue };
-            if needed.contains(&name) {
-                continue;
-            }
-            for (_, field) in &user_type.fields {
-                // Cassandra lets no type contain itself; whoever wrote this file may have.
-                if !words(field).contains(&word) {
-                    need(definition, field, needed);
-                }
-            }
-            if !needed.contains(&name) {
+            // Cassandra lets no type contain itself; whoever wrote this file may have.
+            if seen.insert(name) {
+                user_type.fields.iter().for_each(|(_, field)| need(definition, field, seen, needed));
                 needed.push(name);
             }
         }
     }
+    let mut seen = BTreeSet::new();
     let mut needed = Vec::new();
     let dropped = table.dropped.iter().map(|column| &column.cql_type);
     for class in table.columns.iter().map(|column| &column.cql_type).chain(dropped) {
-        need(definition, class, &mut needed);
+        need(definition, class, &mut seen, &mut needed);
     }
     needed
 }

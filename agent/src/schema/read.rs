@@ -33,8 +33,8 @@ pub fn known(tables: &[NodeTable]) -> Option<Schema> {
     })
 }
 
-/// The schema that the SSTables of `system_schema` tell; `None` if there are none: these may be data directories without
-/// the one for the system's tables.
+/// The schema that the SSTables of `system_schema` tell; `None` if they are not there or not all of them: these may be
+/// data directories without the one for the system's tables.
 pub fn of_node(tables: &[NodeTable]) -> anyhow::Result<Option<Schema>> {
     let rows = |name: &str| rows(tables, "system_schema", name);
     let keyspace_rows = rows("keyspaces")?;
@@ -62,6 +62,11 @@ pub fn of_node(tables: &[NodeTable]) -> anyhow::Result<Option<Schema>> {
         let (keyspace_name, table) = (name_of(&row)?, table(&row)?);
         // The row of a keyspace and those of its tables are in files of their own, flushed one after the other.
         schema.keyspaces.entry(keyspace_name).or_default().tables.insert(name, table);
+    }
+    // Cassandra writes its own schema at each start. Without that row these are not all of the SSTables, and every table
+    // would look dropped.
+    if schema.table("system_schema", "tables").is_none() {
+        return Ok(None);
     }
     let mut masks = BTreeMap::new();
     for row in rows("column_masks")? {
