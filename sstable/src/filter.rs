@@ -19,6 +19,9 @@ use crate::window::ReadError;
 /// Bytes before the bits.
 pub const HEADER_BYTES: usize = 8;
 
+/// Most bits per key: for the lowest chance of a false answer that can be asked of it, Cassandra takes 20 or so.
+const HASH_COUNT_MAX: u32 = 64;
+
 /// What the first eight bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilterHeader {
@@ -32,7 +35,11 @@ impl FilterHeader {
     /// Reads the header off the start of the file, which must be exactly as long as the header says.
     pub fn parse(start: &[u8], file_length: u64) -> Result<Self> {
         let mut reader = Reader::new(start, 0);
+        let before = reader.clone();
         let hash_count = positive(&mut reader, "hash count")?;
+        if hash_count > HASH_COUNT_MAX {
+            return Err(before.corrupt("hash count", format_args!("at most {HASH_COUNT_MAX}"), hash_count));
+        }
         let word_count = positive(&mut reader, "word count")?;
         let expected = HEADER_BYTES as u64 + u64::from(word_count) * 8;
         if file_length != expected {
@@ -178,6 +185,8 @@ mod tests {
         check(&[0, 0, 0, 5, 0, 0, 0, 2], 23, Err((8, "length of the file")));
         check(&[0, 0, 0, 5, 0, 0, 0, 2], 25, Err((8, "length of the file")));
         check(&[0, 0, 0, 0, 0, 0, 0, 2], 24, Err((0, "hash count")));
+        check(&[0, 0, 0, 64, 0, 0, 0, 2], 24, Ok((64, 2)));
+        check(&[0, 0, 0, 65, 0, 0, 0, 2], 24, Err((0, "hash count")));
         check(&[0, 0, 0, 5, 0xff, 0, 0, 2], 24, Err((4, "word count")));
         check(&[0, 0, 0, 5, 0, 0, 0], 7, Err((4, "word count")));
         check(&[], 0, Err((0, "hash count")));

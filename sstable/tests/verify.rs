@@ -418,3 +418,37 @@ fn damage_ends_with_its_partition() {
     assert!(finding.offset.is_some_and(|offset| (start as u64..end as u64 + 300).contains(&offset)), "{finding}");
     assert!(finding.partition.is_some(), "{finding}");
 }
+
+/// A compressor that is a plugin: its rows cannot be read, and nothing is wrong with them.
+#[test]
+fn an_unknown_compressor_is_no_damage() {
+    let name = b"LZ4Compressor";
+    let place = |bytes: &[u8]| bytes.windows(name.len()).position(|window| window == name);
+    let mut checked = 0;
+    for mut sstable in unpack(SAMPLE) {
+        let Some(info) = sstable.files.get_mut(&Component::CompressionInfo) else { continue };
+        let Some(at) = place(info) else { continue };
+        info[at] = b'X';
+        let report = sstable.verify();
+        assert_eq!(report.findings, [], "{}", sstable.path);
+        assert!(report.not_checked.iter().any(|what| what.starts_with("rows: ")), "{:?}", report.not_checked);
+        checked += 1;
+    }
+    assert!(checked > 5, "{checked}");
+}
+
+/// Entries of a damaged index may be met for ever.
+#[test]
+fn an_index_that_does_not_ascend_ends_there() {
+    let mut checked = 0;
+    for mut sstable in small() {
+        let Some(index) = sstable.files.get_mut(&Component::Index) else { continue };
+        let length = index.len() as u64;
+        index.extend_from_within(..);
+        let report = sstable.verify();
+        let [found] = damage(&report)[..] else { panic!("{:?}", report.findings) };
+        assert_eq!((found.what.as_str(), found.offset), ("position of an index entry", Some(length)), "{found}");
+        checked += 1;
+    }
+    assert!(checked >= 2, "{checked}");
+}

@@ -366,6 +366,13 @@ impl<'a> State<'a> {
         }
     }
 
+    /// True if `Data.db` is compressed and what tells where its chunks are is missing or cannot be read.
+    fn lacks_chunks(&self) -> bool {
+        let is_listed = self.toc.as_ref().is_some_and(|toc| toc.contains(&Component::CompressionInfo));
+        let is_compressed = is_listed || self.files.lengths.contains_key(&Component::CompressionInfo);
+        is_compressed && self.compression_info.is_none()
+    }
+
     fn verifier(&self, length: u64) -> DataVerifier<&ComponentSource> {
         let digest = if self.can_judge() { self.digest } else { None };
         DataVerifier::new(self.chunks(), length, digest)
@@ -404,6 +411,10 @@ impl<'a> State<'a> {
     fn rows(&mut self, length: u64, sources: &BTreeMap<Component, ComponentSource>) -> anyhow::Result<()> {
         let tap = Tap::open(&self.files.path(&Component::Data), self.buffers, self.verifier(length))?;
         let report = match &self.statistics {
+            Some(_) if self.can_judge() && self.lacks_chunks() => RowsReport {
+                not_checked: vec!["rows: without CompressionInfo.db nobody knows where their chunks are".to_owned()],
+                ..RowsReport::default()
+            },
             Some(statistics) if self.can_judge() => {
                 let source = |component| sources.get(component).map(|source| source as &dyn Source);
                 let primary = match self.files.descriptor.format {
@@ -437,7 +448,7 @@ impl<'a> State<'a> {
         let data = tap.finish()?;
         self.data_checked(data);
         let RowsReport { partitions, rows, cells, findings, findings_dropped, not_checked, .. } = report;
-        self.findings_dropped += findings_dropped;
+        self.findings_dropped += findings_dropped.damage + findings_dropped.warnings;
         for finding in findings {
             // What is wrong with a chunk or with a whole file is met by both.
             let is_known = self.findings.iter().any(|known| {

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use futures::TryStreamExt;
 use helenus_sstable::component::Component;
 use helenus_sstable::descriptor::FileName;
-use helenus_sstable::verify::report::Severity;
+use helenus_sstable::verify::report::{Dropped, Severity};
 use helenus_sstable::verify::rows::RowsReport;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -203,8 +203,12 @@ fn walk(sstable: &StoredSSTable, table: &str, store: Arc<dyn Store>, seen: &mut 
             Severity::Warning => seen.notes.extend(problem),
         }
     }
-    if findings_dropped > 0 {
-        seen.problems.extend(of(&Component::Data, format!("and {findings_dropped} more findings")));
+    let Dropped { damage, warnings } = findings_dropped;
+    if damage > 0 {
+        seen.problems.extend(of(&Component::Data, format!("and {damage} more findings")));
+    }
+    if warnings > 0 {
+        seen.notes.extend(of(&Component::Data, format!("and {warnings} more warnings")));
     }
     seen.notes.extend(not_checked.into_iter().filter_map(|what| of(&Component::Data, format!("not checked: {what}"))));
     Ok(())

@@ -136,6 +136,10 @@ fn partitioner_of_order(class: &str) -> Option<Partitioner> {
     let (_, arguments) = class.split_once("PartitionerDefinedOrder(")?;
     let arguments = arguments.strip_suffix(')')?;
     let (class, key) = arguments.split_once(':').unwrap_or((arguments, ""));
+    // The keys of a table are in no order of yet another one's; a chain of them would be followed on the stack.
+    if key.contains("PartitionerDefinedOrder") {
+        return None;
+    }
     Partitioner::from_class(class.trim(), &Type::parse(key.trim()).ok()?)
 }
 
@@ -378,6 +382,10 @@ fn tuples(fields: &[Order], a: &[u8], b: &[u8]) -> Ordering {
 }
 
 fn vectors(element: &Order, dimensions: u32, length: Option<usize>, a: &[u8], b: &[u8]) -> Ordering {
+    // Elements without bytes are all the same, and there may be four billion of them.
+    if length == Some(0) {
+        return a.cmp(b);
+    }
     let (mut left, mut right) = (Reader::new(a, 0), Reader::new(b, 0));
     let next = |reader: &mut Reader<'_>| -> Option<(usize, usize)> {
         let length = match length {
@@ -608,6 +616,7 @@ mod tests {
         let vectors = [[-1.0_f32, 5.0], [1.0, -1.0], [1.0, 0.0]].map(|v| v.map(f32::to_be_bytes).concat());
         check("VectorType(FloatType , 2)", &vectors);
         check::<&[u8]>("VectorType(UTF8Type , 2)", &[b"\x01a\x02zz", b"\x02aa\x01a", b"\x01b\x00"]);
+        check::<&[u8]>("VectorType(EmptyType , 4294967295)", &[b"", b"\x01", b"\x02"]);
         let composites: [&[u8]; 4] = [b"\xff\xff\0\x01a\0", b"\0\x01a\0", b"\0\x01a\0\0\x01b\0", b"\0\x01a\x01"];
         check("CompositeType(UTF8Type,UTF8Type)", &composites);
     }
@@ -619,7 +628,9 @@ mod tests {
             "org.apache.cassandra.db.marshal.PartitionerDefinedOrder(org.apache.cassandra.dht.Murmur3Partitioner";
         check::<&[u8]>(&format!("{class})"), &[b"test", b"xd"]);
         check::<&[u8]>(&format!("{class}:org.apache.cassandra.db.marshal.UTF8Type)"), &[b"test", b"xd"]);
-        for unknown in ["com.example.Mine", "TupleType(com.example.Mine)", "PartitionerDefinedOrder"] {
+        let local = "PartitionerDefinedOrder(org.apache.cassandra.dht.LocalPartitioner:";
+        let nested = format!("{}Int32Type{}", local.repeat(20_000), ")".repeat(20_000));
+        for unknown in [nested.as_str(), "com.example.Mine", "TupleType(com.example.Mine)", "PartitionerDefinedOrder"] {
             assert_eq!(Comparator::of(&Type::parse(unknown).unwrap()), None, "{unknown}");
         }
     }

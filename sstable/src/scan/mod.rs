@@ -138,6 +138,11 @@ impl<S: Source> Scan<S> {
         self.stream.position() + self.row.given as u64
     }
 
+    /// True if the next thing is a partition or the end of the file.
+    pub fn is_between_partitions(&self) -> bool {
+        self.state == State::Partition
+    }
+
     /// Goes to where a partition starts. That it does is for the caller to know: rows have no marks by which they could
     /// be recognised.
     pub fn seek(&mut self, position: u64) {

@@ -92,16 +92,27 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Findings up to a limit: beyond it, it is the disk, and more of them tell nothing new.
+/// Findings up to a limit: beyond it, it is the disk, and more of them tell nothing new. Each severity has a limit of
+/// its own, so that no number of warnings hides damage.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     kept: Vec<Finding>,
-    dropped: u64,
+    kept_damage: usize,
+    dropped: Dropped,
     /// The partition that is looked at.
     key: Vec<u8>,
 }
 
-/// Number of findings kept of one SSTable.
+/// Findings that were counted and not kept.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Dropped {
+    /// Of [`Severity::Damage`].
+    pub damage: u64,
+    /// Of [`Severity::Warning`].
+    pub warnings: u64,
+}
+
+/// Number of findings of one severity that are kept of one SSTable.
 const FINDINGS_MAX: usize = 64;
 
 impl Findings {
@@ -113,11 +124,16 @@ impl Findings {
         if is_known {
             return;
         }
-        if self.kept.len() < FINDINGS_MAX {
-            self.kept.push(finding);
-        } else {
-            self.dropped += 1;
+        let (kept, dropped) = match finding.severity {
+            Severity::Damage => (self.kept_damage, &mut self.dropped.damage),
+            Severity::Warning => (self.kept.len() - self.kept_damage, &mut self.dropped.warnings),
+        };
+        if kept == FINDINGS_MAX {
+            *dropped += 1;
+            return;
         }
+        self.kept_damage += usize::from(finding.severity == Severity::Damage);
+        self.kept.push(finding);
     }
 
     /// Goes to the next partition.
@@ -133,8 +149,25 @@ impl Findings {
         self.add(finding);
     }
 
-    /// Those that were kept, and the number of the others.
-    pub(crate) fn into_parts(self) -> (Vec<Finding>, u64) {
+    /// Those that were kept, and the numbers of the others.
+    pub(crate) fn into_parts(self) -> (Vec<Finding>, Dropped) {
         (self.kept, self.dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_do_not_hide_damage() {
+        let finding = |offset: u64| Finding::damage(Component::Data, offset, "order of the rows", 1, 2);
+        let mut findings = Findings::default();
+        (0..70).for_each(|offset| findings.add(finding(offset).as_warning()));
+        (0..66).for_each(|offset| findings.add(finding(offset)));
+        let (kept, dropped) = findings.into_parts();
+        let damage = kept.iter().filter(|finding| finding.severity == Severity::Damage).count();
+        assert_eq!((kept.len(), damage), (128, 64));
+        assert_eq!(dropped, Dropped { damage: 2, warnings: 6 });
     }
 }

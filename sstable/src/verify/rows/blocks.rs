@@ -220,7 +220,7 @@ impl<'a> BlockWalk<'a> {
                     self.damage(self.offset, "end of a partition", end_marker, got, findings);
                     return Ok(());
                 }
-                if self.count != block_count + 1 {
+                if self.count.checked_sub(1) != Some(block_count) {
                     self.damage(self.offset, "number of blocks", block_count, self.count.saturating_sub(1), findings);
                 }
             }

@@ -64,6 +64,8 @@ pub(super) struct IndexWalk<'a> {
     /// Which file the entries are in.
     component: Component,
     next: Option<Entry>,
+    /// Position in `Data.db` of the entry that was read last.
+    previous: Option<u64>,
     samples: Option<SampleWalk<'a>>,
 }
 
@@ -107,7 +109,7 @@ impl<'a> IndexWalk<'a> {
                 None
             }
         };
-        let mut walk = Self { files, version, component, next: None, samples };
+        let mut walk = Self { files, version, component, next: None, previous: None, samples };
         walk.advance(findings)?;
         Ok(walk)
     }
@@ -135,7 +137,21 @@ impl<'a> IndexWalk<'a> {
         Ok(())
     }
 
+    /// The next entry. Positions ascend: the nodes of a trie that is damaged may be shared by more entries than could
+    /// ever be walked.
     fn read(&mut self) -> Result<Option<Entry>, ReadError> {
+        let Some(entry) = self.read_any()? else { return Ok(None) };
+        if let Some(previous) = self.previous.replace(entry.position)
+            && entry.position <= previous
+        {
+            let expected = format_args!("more than {previous}");
+            let error = crate::Error::corrupt(entry.offset, "position of an index entry", expected, entry.position);
+            return Err(error.in_component(self.component.clone()).into());
+        }
+        Ok(Some(entry))
+    }
+
+    fn read_any(&mut self) -> Result<Option<Entry>, ReadError> {
         Ok(match &mut self.files {
             Walked::Missing => None,
             Walked::Big(entries, _) => entries.next().transpose()?.map(|entry| {
