@@ -13,6 +13,7 @@ mod csv;
 mod internal;
 mod json;
 mod long_value;
+mod lookup;
 mod output;
 
 use std::cell::Cell;
@@ -136,7 +137,7 @@ pub fn dump(rows: &Rows, request: &Request, is_first: bool, out: &mut dyn Write)
     let mut dumped = Dumped::default();
     let mut writer = Writer { out, strips_comma: is_first, dumped: &mut dumped };
     if !request.keys.is_empty()
-        && let Some(starts) = look_up(rows, request)?
+        && let Some(starts) = lookup::starts(rows, request, writer.dumped)?
     {
         let ranges = |take: &mut dyn FnMut(Range) -> bool| {
             starts.iter().all(|&start| take(Range { starts: vec![start], end: start + 1 }));
@@ -169,19 +170,6 @@ pub fn dump(rows: &Rows, request: &Request, is_first: bool, out: &mut dyn Write)
     };
     run(rows, request, &format, rest, &mut |_| true, &mut writer)?;
     Ok(dumped)
-}
-
-/// Where the wanted partitions start; `None` if the index cannot tell, so that all have to be looked at.
-fn look_up(rows: &Rows, request: &Request) -> io::Result<Option<Vec<u64>>> {
-    let found = rows.index().and_then(|index| {
-        let found = request.keys.iter().map(|key| index.find(key)).collect::<Result<Vec<_>, _>>()?;
-        Ok(found.into_iter().flatten().map(|located| located.position).collect::<BTreeSet<_>>())
-    });
-    match found {
-        Ok(starts) => Ok(Some(starts.into_iter().collect())),
-        Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Err(_) => Ok(None),
-    }
 }
 
 /// Ranges of partitions by the index, from the first byte of the file to its last.
@@ -271,7 +259,9 @@ fn run(
         match planner.join() {
             Ok(Ok(())) => {}
             Ok(Err(ReadError::Io(error))) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            Ok(Err(error)) => writer.dumped.index = Some(error),
+            Ok(Err(error)) => {
+                writer.dumped.index.get_or_insert(error);
+            }
             Err(_) => anyhow::bail!("the reader of the index failed"),
         }
         written
@@ -316,6 +306,7 @@ fn write_in_order(
 /// Reads and formats one range after the other, until there are no more.
 fn work(rows: &Rows, request: &Request, format: &Format, queue: &Mutex<Receiver<(Range, SyncSender<Message>)>>) {
     let mut scan = None;
+    let mut walked = 0;
     loop {
         let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
         let Ok((range, to)) = next else { return };
@@ -331,22 +322,24 @@ fn work(rows: &Rows, request: &Request, format: &Format, queue: &Mutex<Receiver<
             },
         };
         // What cannot be sent is not wanted any more.
-        let _ = read(scan, &range, request, format, Output::new(to, Message::Text));
+        let _ = read(scan, &range, request, format, &mut walked, Output::new(to, Message::Text));
     }
 }
 
+/// Reads and formats a range. `walked` counts the bytes of partitions that could not be read to their end.
 fn read(
     scan: &mut Scan<Bytes>,
     range: &Range,
     request: &Request,
     format: &Format,
+    walked: &mut u64,
     mut out: Output<Message>,
 ) -> Result<(), Stop> {
     let mut partitions = 0;
     let mut misread_deletions = Vec::new();
     let start = range.starts.first().copied().unwrap_or_default();
     // Ranges that follow each other are read on without another look.
-    if scan.position() != start {
+    if !scan.is_between_partitions() || scan.position() != start {
         scan.seek(start);
     }
     let mut at = start;
@@ -372,21 +365,26 @@ fn read(
             }
         };
         match next {
-            Ok(()) if scan.position() >= range.end => break Some(scan.position()),
+            // Within a partition, the end of the range is none that the next one may start at.
+            Ok(()) if scan.is_between_partitions() && scan.position() >= range.end => break Some(scan.position()),
             Ok(()) => {}
             Err(Stop::Closed) => return Err(Stop::Closed),
             Err(Stop::Unreadable(error)) => {
                 out.send()?;
                 let next = if request.skip_damaged && !matches!(error, ReadError::Io(_)) {
-                    Some(range.starts.iter().copied().find(|&start| start > at).unwrap_or(range.end))
+                    *walked = walked.saturating_add(scan.position().saturating_sub(at));
+                    // An index that claims a partition every few bytes would have all that follows read for each.
+                    let is_behind = *walked > scan.length().saturating_mul(2);
+                    let place = if is_behind { at.max(scan.position()) } else { at };
+                    Some(range.starts.iter().copied().find(|&start| start > place).unwrap_or(range.end))
                 } else {
                     None
                 };
                 out.also(Message::Damage(error, next))?;
-                match next {
-                    Some(next) if next < range.end => scan.seek(next),
-                    Some(next) => break Some(next),
-                    None => break None,
+                let Some(next) = next else { break None };
+                scan.seek(next);
+                if next >= range.end {
+                    break Some(next);
                 }
             }
         }
