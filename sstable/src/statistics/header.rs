@@ -17,6 +17,9 @@ use crate::error::Result;
 /// 2015-09-22T00:00:00Z: Cassandra counts from there to save bytes.
 const EPOCH_SECONDS: i64 = 1_442_880_000;
 
+/// Most columns of a sort: Cassandra bounds a table to fewer.
+const COLUMNS_MAX: usize = u16::MAX as usize;
+
 /// A column as the SSTable knows it, which may be older than the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -70,7 +73,11 @@ pub(super) fn types(reader: &mut Reader<'_>, what: &'static str) -> Result<Vec<S
 }
 
 fn columns(reader: &mut Reader<'_>, what: &'static str) -> Result<Vec<Column>> {
+    let before = reader.clone();
     let count = reader.count_uvint(2, what)?;
+    if count > COLUMNS_MAX {
+        return Err(before.corrupt(what, format_args!("at most {COLUMNS_MAX}"), count));
+    }
     (0..count).map(|_| Ok(Column { name: reader.vbytes(what)?.to_vec(), class: reader.string(what)? })).collect()
 }
 
@@ -94,6 +101,17 @@ mod tests {
         // D7: an expiration beyond 2038, whose 32 bits turned negative.
         let overflowed = [&[0xff][..], &(-2_147_483_648_i64 - EPOCH_SECONDS).to_be_bytes()].concat();
         check(&[&[0][..], &overflowed, &[0]].concat(), (1_442_880_000_000_000, i32::MIN, 0));
+    }
+
+    #[test]
+    fn too_many_columns() {
+        let columns = |count: u32| {
+            let count_bytes = [0xe0 | (count >> 24) as u8, (count >> 16) as u8, (count >> 8) as u8, count as u8];
+            [&[0, 0, 0, 0, 0][..], &count_bytes, &vec![0; 2 * count as usize], &[0]].concat()
+        };
+        assert_eq!(Header::read(&mut Reader::new(&columns(65_535), 0)).unwrap().static_columns.len(), 65_535);
+        let error = Header::read(&mut Reader::new(&columns(65_536), 0)).unwrap_err();
+        assert_eq!((error.offset, error.what), (5, "static columns"));
     }
 
     #[test]

@@ -57,8 +57,8 @@ impl SerializationHeader {
         Ok(Self {
             partition_key: parse(&header.partition_key_type)?,
             clustering: header.clustering_types.iter().map(|class| parse(class)).collect::<Result<_>>()?,
-            static_columns: columns(&header.static_columns)?,
-            regular_columns: columns(&header.regular_columns)?,
+            static_columns: columns(&header.static_columns, version)?,
+            regular_columns: columns(&header.regular_columns, version)?,
             min_timestamp: header.min_timestamp,
             min_local_deletion_time: header.min_local_deletion_time,
             min_ttl: header.min_ttl,
@@ -98,8 +98,9 @@ fn parse(class: &str) -> Result<Type> {
 }
 
 /// Simple columns come before complex ones, so what stands before a simple one is simple too: 3.0 forgot to write that
-/// a user type is frozen (CASSANDRA-15035). A forgotten one behind the last simple column cannot be told.
-fn columns(raw: &[RawColumn]) -> Result<Vec<Column>> {
+/// a user type is frozen (CASSANDRA-15035). Both sorts ascend by name, so one that stands before a lower name is the
+/// last of the simple ones. A forgotten one of which neither is true cannot be told.
+fn columns(raw: &[RawColumn], version: Version) -> Result<Vec<Column>> {
     let mut columns = raw
         .iter()
         .map(|column| Ok(Column::new(column.name.clone(), parse(&column.class)?)))
@@ -107,6 +108,13 @@ fn columns(raw: &[RawColumn]) -> Result<Vec<Column>> {
     let simple_count = columns.iter().rposition(|column| !column.is_complex).map_or(0, |last| last + 1);
     for column in columns.iter_mut().take(simple_count) {
         column.is_complex = false;
+    }
+    if version < Version::NA {
+        let descent = raw.windows(2).rposition(|pair| matches!(pair, [one, next] if next.name < one.name));
+        let before = columns.iter_mut().take(descent.map_or(0, |last| last + 1));
+        for column in before.filter(|column| matches!(column.value_type, Type::User(_))) {
+            column.is_complex = false;
+        }
     }
     Ok(columns)
 }
@@ -144,6 +152,24 @@ mod tests {
         // As 3.0 wrote a frozen type.
         check(&[UDT, "Int32Type", "SetType(Int32Type)", UDT], &[false, false, true, true]);
         check(&["FrozenType(ListType(Int32Type))", "TupleType(Int32Type)", "VectorType(FloatType , 3)"], &[false; 3]);
+    }
+
+    #[test]
+    fn what_stands_before_a_lower_name_is_simple() {
+        const UDT: &str = "UserType(ks,61,62:Int32Type)";
+        let check = |version, columns: &[(&str, &str)], expected: &[bool]| {
+            let mut header = header(&[]);
+            let column = |(name, class): &(&str, &str)| RawColumn { name: (*name).into(), class: (*class).into() };
+            header.regular_columns = columns.iter().map(column).collect();
+            let parsed = SerializationHeader::new(&header, version).unwrap();
+            let got: Vec<bool> = parsed.regular_columns.iter().map(|column| column.is_complex).collect();
+            assert_eq!(got, expected, "{columns:?}");
+        };
+        let udts = [("d", UDT), ("e", UDT), ("b", "SetType(Int32Type)"), ("c", UDT)];
+        check(Version::MA, &udts, &[false, false, true, true]);
+        // From `na` on it would be written that they are frozen.
+        check(Version::NB, &udts, &[true; 4]);
+        check(Version::MA, &[("b", UDT), ("c", "SetType(Int32Type)")], &[true; 2]);
     }
 
     #[test]
