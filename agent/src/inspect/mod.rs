@@ -47,3 +47,53 @@ impl Sink for Nowhere {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::reader::Buffers;
+    use super::*;
+
+    /// The compressed SSTables below a directory.
+    fn find(directory: &Path, found: &mut Vec<SSTableFiles>) -> anyhow::Result<()> {
+        let listed = SSTableFiles::list(directory)?;
+        found.extend(listed.into_iter().filter(|files| files.lengths.contains_key(&Component::CompressionInfo)));
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                find(&entry.path(), found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compressed bytes are not taken for rows, whether what tells of the chunks is damaged or missing.
+    #[test]
+    fn no_rows_without_chunks() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let sample = include_bytes!("../../sample/node.tar.zst");
+        tar::Archive::new(zstd::Decoder::new(&sample[..])?).unpack(directory.path())?;
+        let mut all = Vec::new();
+        find(directory.path(), &mut all)?;
+        assert!(all.len() > 5, "{}", all.len());
+        for mut files in all.into_iter().take(20) {
+            let check = |files: &SSTableFiles| {
+                let inspection = inspect_rows(files, &Buffers::default())?;
+                let rows = inspection.rows.as_ref();
+                assert!(inspection.is_damaged(), "{:?}", inspection.findings);
+                assert!(inspection.findings.iter().all(|finding| finding.partition.is_none()));
+                assert_eq!(rows.map(|rows| (rows.partitions, rows.not_checked.len())), Some((0, 1)));
+                anyhow::Ok(())
+            };
+            let path = files.path(&Component::CompressionInfo);
+            std::fs::write(&path, b"\0\x0dLZ")?;
+            files.lengths.insert(Component::CompressionInfo, 4);
+            check(&files)?;
+            std::fs::remove_file(path)?;
+            files.lengths.remove(&Component::CompressionInfo);
+            check(&files)?;
+        }
+        Ok(())
+    }
+}
