@@ -12,6 +12,7 @@
 //! same node could still take each other's: then one of them fails, and neither stores other bytes, as keys name content.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
@@ -28,9 +29,14 @@ use super::{Error, KeyPrefix, Shared};
 /// A node has tens of objects under way when it is killed; thousands are somebody's mistake, and left alone.
 const UPLOADS_MAX: usize = 10_000;
 
-/// What was found, by full key; of each key the newest last.
+/// What was found.
 #[derive(Debug, Default)]
-pub struct Unfinished(Mutex<BTreeMap<String, Vec<Begun>>>);
+pub struct Unfinished {
+    /// By full key; of each key the newest last.
+    found: Mutex<BTreeMap<String, Vec<Begun>>>,
+    /// The server could not tell, and is not asked again.
+    is_untold: AtomicBool,
+}
 
 /// An upload that nobody works at.
 #[derive(Debug)]
@@ -75,18 +81,21 @@ impl PartThere {
 
 impl Unfinished {
     fn add(&self, key: &str, begun: Begun) -> bool {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if found.values().map(Vec::len).sum::<usize>() >= UPLOADS_MAX {
             return false;
         }
         let of_key = found.entry(key.to_owned()).or_default();
-        of_key.push(begun);
-        of_key.sort_by_key(|begun| begun.initiated);
+        // Who looks twice finds the same twice.
+        if of_key.iter().all(|known| known.id != begun.id) {
+            of_key.push(begun);
+            of_key.sort_by_key(|begun| begun.initiated);
+        }
         true
     }
 
     fn newest(&self, key: &str) -> Option<String> {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let of_key = found.get_mut(key)?;
         let at = of_key.iter().rposition(|begun| begun.can_go_on)?;
         Some(of_key.remove(at).id)
@@ -94,20 +103,26 @@ impl Unfinished {
 }
 
 impl Shared {
-    /// Looks for what an earlier run began below `prefix`. Without the right to, nothing is found, which is said.
+    /// Looks for what an earlier run began below `prefix`. It only saves sending: where the server cannot tell, for
+    /// whatever reason, nothing is found, which is said once. The only error is that the run was stopped.
     pub async fn find_unfinished(&self, prefix: &KeyPrefix) -> Result<(), Error> {
+        if self.unfinished.is_untold.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let (mut key_marker, mut id_marker) = (None, None);
         loop {
             let page = self.layers.run(0, |_| self.uploads_page(prefix, key_marker.clone(), id_marker.clone()));
             let page = match page.await {
                 Ok(page) => page,
-                Err(failure) if matches!(failure.kind, Kind::Denied | Kind::Unsupported | Kind::NotFound) => {
+                Err(failure) => {
+                    let is_stopped = failure.kind == Kind::Stopped;
                     let error = self.error_at(Action::ListUploads, self.place(prefix.as_str()), failure);
+                    if is_stopped {
+                        return Err(error);
+                    }
+                    self.unfinished.is_untold.store(true, Ordering::Relaxed);
                     tracing::warn!("{error}; what an earlier run has sent of large objects is sent again");
                     return Ok(());
-                }
-                Err(failure) => {
-                    return Err(self.error_at(Action::ListUploads, self.place(prefix.as_str()), failure));
                 }
             };
             let within = self.full(prefix.as_str());
@@ -175,7 +190,7 @@ impl Shared {
 
     /// Ends what was found and not taken.
     pub async fn give_up_unfinished(&self) {
-        let left = std::mem::take(&mut *self.unfinished.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let left = std::mem::take(&mut *self.unfinished.found.lock().unwrap_or_else(PoisonError::into_inner));
         for (full, of_key) in left {
             let key = full.strip_prefix(self.settings.prefix.as_str()).unwrap_or(&full);
             for begun in of_key {
