@@ -216,8 +216,10 @@ impl Job {
             let to = &destinations.all()[number];
             async move {
                 let (uploaded, heading) = ready?;
+                let (manifest, _) = to.keep(commit(to.store.as_ref(), heading, uploaded).await)?;
+                // Not before: it may take as long as the server likes.
                 to.store.give_up_unfinished().await;
-                to.keep(commit(to.store.as_ref(), heading, uploaded).await).map(|(manifest, _)| manifest)
+                Some(manifest)
             }
         });
         let manifests = join_all(commits).await;

@@ -137,7 +137,7 @@ impl<'a> FanOut<'a> {
         let proven: Vec<Proven> = proven.collect::<anyhow::Result<_>>()?;
         let finished = self.outgoing.iter_mut().map(|outgoing| outgoing.finish(&proven, tar.as_ref()));
         let finished = self.context.runtime.block_on(join_all(finished));
-        Ok(finished.into_iter().flatten().collect())
+        finished.into_iter().filter_map(anyhow::Result::transpose).collect()
     }
 }
 

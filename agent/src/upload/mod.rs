@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use futures::TryStreamExt;
 use helenus_sstable::component::Component;
 use tokio::runtime::Handle;
@@ -310,6 +310,8 @@ impl Run<'_> {
                 self.uploaded[destination].entries.insert(number, entry);
                 continue;
             }
+            let (got, expected) = (fresh.len(), has.lacking.len());
+            ensure!(got == expected, "{}: {got} SSTables were stored, {expected} were lacking", table.table);
             let sstables = has.known.len() + fresh.len();
             while self.parts.len() >= PARTS_AT_A_TIME
                 || (!self.parts.is_empty() && self.parts_sstables + sstables > PARTS_SSTABLES_MAX)
@@ -423,6 +425,7 @@ impl Run<'_> {
                 });
             }
         }
+        ensure!(wanted.is_empty(), "{}: {} SSTables are lacking, and have no links", table.table, wanted.len());
         Ok(items)
     }
 }

@@ -132,18 +132,16 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// Makes all objects exist; `None` if the repository failed, now or before.
-    pub async fn finish(&mut self, proven: &[Proven], tar: Option<&Tar>) -> Option<Finished> {
+    /// Makes all objects exist; `None` if the repository failed, now or before. An error is the node's or the run's.
+    pub async fn finish(&mut self, proven: &[Proven], tar: Option<&Tar>) -> anyhow::Result<Option<Finished>> {
         if !self.destination.is_live() {
-            return None;
+            return Ok(None);
         }
-        let finished = self.make(proven, tar).await;
-        self.destination.keep(finished)
-    }
-
-    async fn make(&mut self, proven: &[Proven], tar: Option<&Tar>) -> anyhow::Result<Finished> {
         let tar = match tar {
-            Some(tar) => Some(self.create(tar).await?),
+            Some(tar) => match self.destination.keep(self.create(tar).await) {
+                None => return Ok(None),
+                created => created,
+            },
             None => None,
         };
         let (mut files, mut added) = (Vec::with_capacity(proven.len()), Amount::default());
@@ -154,8 +152,8 @@ impl<'a> Outgoing<'a> {
                     (key, at.offset, at.stored, is_new)
                 }
                 None => {
-                    let Placed { key, stored, is_new } = self.place_next(sent).await?;
-                    (key, 0, stored, is_new)
+                    let Some(placed) = self.place_next(sent).await? else { return Ok(None) };
+                    (placed.key, 0, placed.stored, placed.is_new)
                 }
             };
             if is_new {
@@ -178,7 +176,7 @@ impl<'a> Outgoing<'a> {
             });
         }
         files.sort_by(|a, b| a.component.cmp(&b.component));
-        Ok(Finished { destination: self.to.number, files, added })
+        Ok(Some(Finished { destination: self.to.number, files, added }))
     }
 
     /// The tar's key, and whether it was not there before.
@@ -195,9 +193,18 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// Makes the next large object exist, with the plain bytes of `sent`.
-    async fn place_next(&mut self, sent: &Sent) -> anyhow::Result<Placed> {
+    /// Makes the next large object exist, with the plain bytes of `sent`; `None` if the repository failed.
+    async fn place_next(&mut self, sent: &Sent) -> anyhow::Result<Option<Placed>> {
         let stream = self.streams.pop_front().context("a large component has an object")?;
+        let name = format!("{}-{}", stream.key.name(), &sent.blake3.to_hex()[..16]);
+        match self.destination.keep(self.place_right(stream, sent).await) {
+            Some(None) => self.send_again(&name, sent).await,
+            placed => Ok(placed.flatten()),
+        }
+    }
+
+    /// The object, unless one with other bytes than those of `sent` has its name.
+    async fn place_right(&self, stream: Stream, sent: &Sent) -> anyhow::Result<Option<Placed>> {
         let placed = self.place(stream).await?;
         if sent.component == Component::Data && sent.codec == Codec::None && placed.stored != sent.length {
             bail!(
@@ -212,11 +219,7 @@ impl<'a> Outgoing<'a> {
         let is_right = placed.is_new
             || sent.component == Component::Data
             || self.holds(&placed.key, sent.codec, sent.blake3).await?;
-        if is_right {
-            return Ok(placed);
-        }
-        let name = format!("{}-{}", placed.key.name(), &sent.blake3.to_hex()[..16]);
-        self.send_again(&name, sent).await
+        Ok(is_right.then_some(placed))
     }
 
     /// Waits until the object is there, ours or another's.
@@ -256,14 +259,18 @@ impl<'a> Outgoing<'a> {
         Ok(unpack::hash(stream, codec).await.is_ok_and(|stored| stored == hash))
     }
 
-    /// Reads a component once more, for this repository alone.
-    async fn send_again(&self, name: &str, sent: &Sent) -> anyhow::Result<Placed> {
+    /// Reads a component once more, for this repository alone; `None` if that one failed.
+    async fn send_again(&mut self, name: &str, sent: &Sent) -> anyhow::Result<Option<Placed>> {
+        let path = self.item.files.path(&sent.component);
         let mut frames = self.context.take_frames()?;
-        let mut reader = Reader::open(&self.item.files.path(&sent.component), &self.context.buffers)?;
+        let mut reader = Reader::open(&path, &self.context.buffers)?;
         let lengths = (sent.codec == Codec::Zstd).then(FrameLengths::default);
-        let mut stream = self.stream(name, &sent.component, reader.length(), lengths.clone())?;
+        // Among the others it is given up with them, whatever ends this.
+        self.streams.push_front(self.stream(name, &sent.component, reader.length(), lengths.clone())?);
+        let mut hasher = blake3::Hasher::new();
         while let Some(slice) = reader.next_slice()? {
             self.context.check()?;
+            hasher.update(&slice);
             let stored = match sent.codec {
                 Codec::None => slice,
                 Codec::Zstd => frames.frame(&slice)?,
@@ -271,9 +278,23 @@ impl<'a> Outgoing<'a> {
             if let Some(lengths) = &lengths {
                 lengths.push(&stored)?;
             }
-            stream.write(stored).await?;
+            let stream = self.streams.front_mut().context("the stream that was begun")?;
+            if self.destination.keep(stream.write(stored).await).is_none() {
+                return Ok(None);
+            }
         }
-        self.place(stream).await
+        // The manifest will tell the sums of the first time.
+        let again = hasher.finalize();
+        if again != sent.blake3 {
+            bail!(
+                "{}: the first time it was read its BLAKE3 was {}, the second time {again}: somebody writes to it, or \
+                 the disk or the memory is bad",
+                path.display(),
+                sent.blake3
+            );
+        }
+        let stream = self.streams.pop_front().context("the stream that was begun")?;
+        Ok(self.destination.keep(self.place(stream).await))
     }
 
     /// The stream of a component under `name`. `frames` is what it becomes, if it is compressed on its way.

@@ -293,6 +293,15 @@ fn one_repository_is_named_once() {
 
 /// A run in this process, with stores that only a test has.
 async fn run_here(small: &Small, host_id: Option<Uuid>, stores: Vec<Arc<dyn Store>>) -> Vec<anyhow::Result<Manifest>> {
+    try_here(small, host_id, stores).await.expect("a run")
+}
+
+/// The same, of a run that may fail as a whole.
+async fn try_here(
+    small: &Small,
+    host_id: Option<Uuid>,
+    stores: Vec<Arc<dyn Store>>,
+) -> anyhow::Result<Vec<anyhow::Result<Manifest>>> {
     let job = Job {
         node: Node::find(small.data_dirs.to_vec(), "Greenhouse".to_owned(), host_id).expect("a node"),
         selection: Selection::default(),
@@ -306,7 +315,7 @@ async fn run_here(small: &Small, host_id: Option<Uuid>, stores: Vec<Arc<dyn Stor
         state_dir: small.work.path().join("state here"),
     };
     let run = tokio::time::timeout(Duration::from_secs(100), job.run(stores, |_, _| {}));
-    run.await.expect("it ends").expect("a run")
+    run.await.expect("it ends")
 }
 
 async fn local(repository: &Repository) -> Arc<dyn Store> {
@@ -383,6 +392,54 @@ async fn a_server_that_dies() {
         let again = again.filter(|seen| seen.key.contains("/data/") && had.contains_key(&seen.key)).count();
         assert_eq!(again, 0, "{alive_for}: objects were sent again");
         assert_eq!((manifests(&server), server.bucket.overwritten()), (1, Vec::new()), "{alive_for}");
+    }
+}
+
+/// A component whose name is taken by other bytes is read a second time. By then its links may be gone, or its bytes may
+/// be others: that is not the repository's failure, and nothing is stored under the sums of other bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_a_second_time() {
+    for case in ["the same", "gone", "other bytes"] {
+        let two = Two::new();
+        let server = S3Server::start().await;
+        let (good, other) = (local(&two.other).await, bucket(&server, "b").await);
+        run_here(&two.small, None, vec![other.clone()]).await.pop().expect("one").expect("a backup");
+        // Nobody knows any more what lies there.
+        for key in server.bucket.objects().keys().filter(|key| key.contains("/manifest/")) {
+            server.bucket.remove(key);
+        }
+        let files = files_below(&two.small.table_dir("visits")).expect("files");
+        let large = files.into_iter().find(|path| path.to_string_lossy().ends_with("Large.db")).expect("a component");
+        let noise = |seed| helenus_tests::store_suite::noise(seed, LARGE_BYTES);
+        fs::write(&large, noise(8)).expect("written");
+        let (data, mut is_first) = (two.small.data(), true);
+        server.script(move |seen| {
+            // When the store is asked what it has.
+            if seen.ask == Ask::Get && seen.key.contains("Large.db") && std::mem::take(&mut is_first) {
+                match case {
+                    "gone" => transient_links(&data).iter().for_each(|links| fs::remove_dir_all(links).expect("gone")),
+                    "other bytes" => fs::write(&large, noise(9)).expect("written"),
+                    _ => {}
+                }
+            }
+            None
+        });
+        let made = try_here(&two.small, None, vec![other.clone(), good.clone()]).await;
+        assert!(transient_links(&two.small.data()).is_empty(), "{case}");
+        assert_eq!(server.bucket.unfinished(), 0, "{case}");
+        let of_its_own = |key: &String| key.contains("Large.db-") || key.contains("Large.db.zst-");
+        let is_there = server.bucket.objects().keys().any(of_its_own);
+        if case == "other bytes" {
+            let error = format!("{:#}", made.expect_err(case));
+            assert!(error.contains("Large.db: the first time it was read"), "{error}");
+            assert!(!is_there && manifests(&server) == 0, "{case}");
+            continue;
+        }
+        assert!(is_there, "{case}");
+        for (store, made) in [&other, &good].into_iter().zip(made.expect(case)) {
+            assert_proven(store, &made.expect(case)).await;
+        }
+        two.assert_restorable(&two.other, case);
     }
 }
 
