@@ -312,7 +312,15 @@ async fn a_part_that_rots_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_going_on_is_not_possible_all_is_sent_again() {
     let body = noise(9, 30 * MIB);
-    for case in ["tags", "kms", "class", "no right to list", "no sums"] {
+    let no_list = |case: &str| match case {
+        "no right to list" => Some(Fault::Refused(403, "AccessDenied", "Access Denied")),
+        "bad request" => Some(Fault::Refused(400, "InvalidArgument", "What is ?uploads")),
+        "not known" => Some(Fault::Refused(404, "NoSuchSomething", "No such thing")),
+        "always broken" => Some(Fault::Refused(500, "InternalError", "We encountered an internal error")),
+        _ => None,
+    };
+    let cases = ["tags", "kms", "class", "no right to list", "bad request", "not known", "always broken", "no sums"];
+    for case in cases {
         let server = S3Server::start().await;
         let oddities = if case == "no sums" { ODD[4].1 } else { ODDITIES };
         server.bucket.set_oddities(oddities);
@@ -322,20 +330,22 @@ async fn where_going_on_is_not_possible_all_is_sent_again() {
             "tags" => settings.tags = [("a".to_owned(), "b".to_owned())].into(),
             "kms" => settings.encryption = Encryption::Kms { key_id: None },
             "class" => settings.storage_class = Some("STANDARD_IA".to_owned()),
-            "no right to list" => {
-                server.script(|seen| {
-                    (seen.ask == Ask::ListUploads).then_some(Fault::Refused(403, "AccessDenied", "Access Denied"))
-                });
+            _ => {
+                let fault = no_list(case);
+                server.script(move |seen| fault.clone().filter(|_| seen.ask == Ask::ListUploads));
             }
-            _ => {}
         }
         let store = open(settings).await;
         store.find_unfinished(&root()).await.unwrap();
+        server.take_seen();
+        // A second time, as a run that begins anew does.
+        store.find_unfinished(&root()).await.unwrap();
+        assert_eq!(server.count(Ask::ListUploads) > 0, no_list(case).is_none(), "{case}");
         upload(&*store, "data/k", None, &body).await.unwrap();
         assert_eq!(server.count(Ask::Part), 4, "{case}");
         assert!(read_small(&*store, &key("data/k"), 1 << 30).await.unwrap() == body, "{case}");
         store.give_up_unfinished().await;
-        assert_eq!(server.bucket.unfinished(), usize::from(case == "no right to list"), "{case}");
+        assert_eq!(server.bucket.unfinished(), usize::from(no_list(case).is_some()), "{case}");
     }
 }
 
