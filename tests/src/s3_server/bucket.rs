@@ -59,6 +59,8 @@ pub struct Oddities {
     pub knows_no_full_sum: bool,
     /// Checksums are neither looked at nor kept.
     pub knows_no_sums: bool,
+    /// What is stored in one PUT or in parts comes to have a flipped bit, and its checksum is that of what it has.
+    pub alters: bool,
     /// Metadata is thrown away.
     pub keeps_no_metadata: bool,
     /// Keys in a page; 0 means 1,000.
@@ -174,6 +176,13 @@ impl State {
     }
 }
 
+fn altered(body: &[u8]) -> (Bytes, Option<String>) {
+    let mut body = body.to_vec();
+    body.iter_mut().take(1).for_each(|first| *first ^= 1);
+    let sum = crc32(&body);
+    (body.into(), Some(sum))
+}
+
 /// As S3 writes it.
 pub fn crc32(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(crc32fast::hash(bytes).to_be_bytes())
@@ -226,14 +235,17 @@ impl S3 for Bucket {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
         right_bucket(&input.bucket)?;
-        let body = gather(input.body).await?;
+        let mut body = gather(input.body).await?;
         let mut state = self.state();
-        let Oddities { ignores_conditions, knows_no_sums, keeps_no_metadata, .. } = state.oddities;
+        let Oddities { ignores_conditions, knows_no_sums, keeps_no_metadata, alters, .. } = state.oddities;
         if is_any(input.if_none_match.as_ref()) && !ignores_conditions && state.objects.contains_key(&input.key) {
             return Err(s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"));
         }
-        let sum = input.checksum_crc32.filter(|_| !knows_no_sums);
+        let mut sum = input.checksum_crc32.filter(|_| !knows_no_sums);
         right_sum(sum.as_ref(), &body)?;
+        if alters {
+            (body, sum) = altered(&body);
+        }
         let object = Object {
             body,
             e_tag: state.e_tag(),
@@ -418,7 +430,7 @@ impl S3 for Bucket {
         let input = request.input;
         right_bucket(&input.bucket)?;
         let mut state = self.state();
-        let Oddities { ignores_conditions_of_large, knows_no_sums, .. } = state.oddities;
+        let Oddities { ignores_conditions_of_large, knows_no_sums, alters, .. } = state.oddities;
         let e_tag = state.e_tag();
         let upload = state.uploads.get(&input.upload_id).filter(|upload| upload.key == input.key);
         let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload, "The specified upload does not exist"))?;
@@ -446,10 +458,14 @@ impl S3 for Bucket {
         if !upload.has_full_sum && input.checksum_type.is_some() {
             return Err(s3_error!(InvalidRequest, "The upload was created without a checksum type"));
         }
-        let sum = input.checksum_crc32.filter(|_| !knows_no_sums);
+        let mut sum = input.checksum_crc32.filter(|_| !knows_no_sums);
         right_sum(sum.as_ref(), &body)?;
+        let mut body = Bytes::from(body);
+        if alters {
+            (body, sum) = altered(&body);
+        }
         let mut object = upload.object.clone();
-        (object.body, object.e_tag, object.crc32, object.parts) = (body.into(), e_tag, sum.clone(), named.len());
+        (object.body, object.e_tag, object.crc32, object.parts) = (body, e_tag, sum.clone(), named.len());
         state.uploads.remove(&input.upload_id);
         let e_tag = state.put(input.key, object);
         Ok(S3Response::new(CompleteMultipartUploadOutput {

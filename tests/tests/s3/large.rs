@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use helenus::store::s3::{Encryption, Settings};
 use helenus::store::{Bytes, Error, KeyPrefix, Reread, S3, Store, read_small};
-use helenus_tests::s3_server::{Ask, Fault, S3Server};
+use helenus_tests::s3_server::{Ask, Fault, Oddities, S3Server};
 use helenus_tests::store_suite::{everything, key, noise};
 
 use crate::{MIB, ODD, ODDITIES, open, upload};
@@ -251,7 +251,7 @@ fn root() -> KeyPrefix {
 async fn a_killed_upload_is_gone_on_with() {
     let server = S3Server::start().await;
     for (page, name) in [(0, "data/one"), (2, "data/two")] {
-        server.bucket.set_oddities(helenus_tests::s3_server::Oddities { page_keys_max: page, ..ODDITIES });
+        server.bucket.set_oddities(Oddities { page_keys_max: page, ..ODDITIES });
         let body = noise(5, 42 * MIB);
         die_in_the_middle(&server, server.settings("x"), name, &body, 3).await;
         assert_eq!(server.bucket.unfinished(), 1);
@@ -306,6 +306,26 @@ async fn a_part_that_rots_is_found() {
     assert_eq!(server.bucket.unfinished(), 0);
     upload(&*store, "data/k", None, &body).await.unwrap();
     assert!(server.bucket.objects()["x/data/k"].body == body[..]);
+}
+
+/// The store says in the end that it holds other bytes. Under the key of the right ones they may not stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_has_altered_is_deleted() {
+    let server = S3Server::start().await;
+    let store = open(server.settings("x")).await;
+    // By then it is known what the server heeds.
+    upload(&*store, "data/first", None, &noise(1, 10 * MIB)).await.unwrap();
+    server.bucket.set_oddities(Oddities { alters: true, ..ODDITIES });
+    let expected = ["data/first 10485760"];
+    for length in [1000, 10 * MIB] {
+        let error = upload(&*store, "data/k", None, &noise(2, length)).await.unwrap_err().to_string();
+        assert!(error.contains("other bytes") && error.ends_with("; it was deleted"), "{error}");
+        assert_eq!(everything(&*store).await, expected);
+        assert_eq!(server.bucket.unfinished(), 0);
+    }
+    server.script(|seen| (seen.ask == Ask::Delete).then_some(Fault::Refused(403, "AccessDenied", "Access Denied")));
+    let error = upload(&*store, "data/k", None, &noise(2, 10 * MIB)).await.unwrap_err().to_string();
+    assert!(error.ends_with("; delete that object"), "{error}");
 }
 
 /// Settings, rights and servers that do not allow to go on.

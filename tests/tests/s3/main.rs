@@ -32,6 +32,7 @@ const ODDITIES: Oddities = Oddities {
     ignores_conditions_of_large: false,
     knows_no_full_sum: false,
     knows_no_sums: false,
+    alters: false,
     keeps_no_metadata: false,
     page_keys_max: 0,
     has_empty_pages: false,

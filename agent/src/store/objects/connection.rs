@@ -46,9 +46,10 @@ pub fn connect(settings: &Settings, throttle: Option<Arc<Throttle>>) -> Result<C
     let retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let wire = |endpoint: &str| -> Result<Wire, String> {
         let uri: http::Uri = endpoint.parse().map_err(|error| format!("the endpoint `{endpoint}`: {error}"))?;
-        let authority = uri.authority().ok_or_else(|| format!("the endpoint `{endpoint}` names no host"))?;
-        let authority = authority.as_str().to_owned();
-        Ok(Wire { service: settings.service, authority, throttle: throttle.clone() })
+        if uri.host().is_none() {
+            return Err(format!("the endpoint `{endpoint}` names no host"));
+        }
+        Ok(Wire { service: settings.service, endpoint: uri, throttle: throttle.clone() })
     };
     let is_plain_http = |endpoint: &str| endpoint.starts_with("http://");
     match settings.service {

@@ -21,6 +21,18 @@ impl Shared {
         deletions.await
     }
 
+    /// Removes our own object that came to hold other bytes: later runs would take it for what its key says.
+    pub async fn clear_altered(&self, key: &ObjectKey, failure: Failure) -> Failure {
+        let advice = match self.layers.clear_up(|_| self.delete_one(key)).await {
+            Err(why) if why.kind != Kind::NotFound => {
+                tracing::warn!("{}", self.error_at(Action::Delete, self.place(key.as_str()), why));
+                "delete that object"
+            }
+            _ => "it was deleted",
+        };
+        Failure { text: format!("{}; {advice}", failure.text), ..failure }
+    }
+
     async fn delete_one(&self, key: &ObjectKey) -> Result<(), Failure> {
         if let Some(deleter) = &self.connection.deleter {
             return deleter.delete(&self.full(key.as_str())).await;

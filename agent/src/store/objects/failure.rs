@@ -91,7 +91,7 @@ fn advice(settings: &Settings, endpoint: &str, action: Action, failure: &Failure
             format!("{endpoint} does not know this request: is it {}?", settings.service.name())
         }
         Kind::Provider => "who gives out the credentials does not answer; run the same command again".to_owned(),
-        Kind::NotFound | Kind::Range | Kind::Refused | Kind::Full | Kind::Stopped => String::new(),
+        Kind::NotFound | Kind::Range | Kind::Refused | Kind::Altered | Kind::Full | Kind::Stopped => String::new(),
     }
 }
 

@@ -157,10 +157,10 @@ impl ObjectUpload {
             return Ok(());
         }
         let text = format!(
-            "the store holds other bytes: expected {sent} with CRC-32C {crc32c:08x}, got {length}{}; delete that object",
+            "the store holds other bytes: expected {sent} with CRC-32C {crc32c:08x}, got {length}{}",
             told.crc32c.map_or(String::new(), |told| format!(" with {told:08x}"))
         );
-        Err(self.error(Failure::new(Kind::Refused, text)))
+        Err(self.error(self.shared.clear_altered(&self.key, Failure::new(Kind::Altered, text)).await))
     }
 
     /// Ends an upload in parts that was not put together.

@@ -18,7 +18,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Uri};
 use http_body::Body;
 use md5::{Digest, Md5};
 use object_store::ClientOptions;
@@ -59,8 +59,8 @@ pub struct WrongSum;
 pub struct Wire {
     /// Whose service it is.
     pub service: Service,
-    /// Host of the service. Everybody else is asked for credentials.
-    pub authority: String,
+    /// The server of the service. Everybody else is asked for credentials.
+    pub endpoint: Uri,
     /// The line, if a rate is set.
     pub throttle: Option<Arc<Throttle>>,
 }
@@ -81,8 +81,7 @@ struct Line {
 #[async_trait]
 impl HttpService for Line {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let is_ours = request.uri().authority().is_some_and(|authority| authority.as_str() == self.wire.authority);
-        if !is_ours {
+        if !is_same_server(request.uri(), &self.wire.endpoint) {
             let place = request.uri().host().unwrap_or_default().to_owned();
             return self.ask_for_credentials(request, &place).await;
         }
@@ -107,13 +106,16 @@ impl HttpService for Line {
 }
 
 impl Line {
-    /// Whoever does not know who we are, or cannot be asked, leaves us without credentials.
+    /// Whoever does not know who we are leaves us without credentials; whoever cannot be reached may be so later.
     async fn ask_for_credentials(&self, request: HttpRequest, place: &str) -> Result<HttpResponse, HttpError> {
         let no =
             |text: String| refusal(Failure::new(Kind::Credentials, format!("no credentials from {place}: {text}")));
         let answer = match self.client.execute(request).await {
             Ok(answer) => answer,
-            Err(error) => return Err(no(crate::store::s3::failure::chain(&error))),
+            Err(error) => {
+                let text = format!("no credentials from {place}: {}", crate::store::s3::failure::chain(&error));
+                return Err(refusal(Failure::new(Kind::Provider, text)));
+            }
         };
         match answer.status() {
             status if status.is_success() => Ok(answer),
@@ -176,6 +178,13 @@ fn refusal(failure: Failure) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, Refusal(failure))
 }
 
+/// Compares as clients do: names of hosts know no case, and a port may be left out.
+fn is_same_server(one: &Uri, other: &Uri) -> bool {
+    let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+    let host = |uri: &Uri| uri.host().map(str::to_ascii_lowercase);
+    host(one) == host(other) && port(one) == port(other)
+}
+
 fn between(text: &str, start: &str, end: &str) -> Option<String> {
     let (_, rest) = text.split_once(start)?;
     rest.split_once(end).map(|(inner, _)| inner.trim().to_owned())
@@ -216,6 +225,21 @@ async fn text(body: HttpResponseBody) -> Result<String, HttpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers() {
+        let check = |one: &str, other: &str, expected| {
+            let uri = |text: &str| text.parse::<Uri>().unwrap();
+            assert_eq!(is_same_server(&uri(one), &uri(other)), expected, "{one} {other}");
+        };
+        check("https://a.example/b/c?d=e", "https://A.Example:443", true);
+        check("https://A.example:443/b", "https://a.example/", true);
+        check("http://127.0.0.1/b", "http://127.0.0.1:80", true);
+        check("http://[::1]:9000/b", "http://[::1]:9000", true);
+        check("https://a.example/b", "https://a.example:8443", false);
+        check("http://a.example:443/b", "http://a.example", false);
+        check("https://b.example/b", "https://a.example", false);
+    }
 
     #[test]
     fn the_sum_that_google_tells() {

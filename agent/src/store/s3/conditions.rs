@@ -58,7 +58,7 @@ impl Shared {
             Ok(()) => Ok(None),
             Err((Kind::Precondition, _)) => Ok(Some(true)),
             // It is the header that is refused if the same is done without it.
-            Err((Kind::Unsupported | Kind::Refused, failure)) => {
+            Err((Kind::Unsupported | Kind::Refused | Kind::Altered, failure)) => {
                 let plain = self.layers.run(body.length(), |_| self.put(&key, &body, &mark, false)).await;
                 plain.map(|()| Some(false)).map_err(|_| failure)
             }
@@ -71,7 +71,9 @@ impl Shared {
         let puts = self.put_is_conditional().await?;
         let known = self.conditions.large.get_or_try_init(async || match self.probe_large(puts, true).await {
             // A store that knows no sum of the whole may still put parts together.
-            Err(failure) if matches!(failure.kind, Kind::Unsupported | Kind::Refused | Kind::Garbled) => {
+            Err(failure)
+                if matches!(failure.kind, Kind::Unsupported | Kind::Refused | Kind::Garbled | Kind::Altered) =>
+            {
                 let is_conditional = self.probe_large(puts, false).await?;
                 Ok(Large { is_conditional, has_full_sum: false })
             }

@@ -104,7 +104,10 @@ impl Shared {
         match created {
             Ok(Created::New) => Ok(Stored::new(key.clone(), mark.length)),
             Ok(Created::Taken) => Err(Error::AlreadyExists { key: key.clone() }),
-            Err(failure) => Err(self.error_at(Action::Write, self.place(key_text), failure)),
+            Err(failure) => {
+                let failure = self.clear_altered(key_text, failure).await;
+                Err(self.error_at(Action::Write, self.place(key_text), failure))
+            }
         }
     }
 
@@ -188,12 +191,8 @@ pub fn check_sum(told: Option<&str>, kind: Option<&ChecksumType>, crc32: u32) ->
     let sent = encode(crc32);
     match told {
         Some(told) if kind != Some(&ChecksumType::Composite) && !told.contains('-') && told != sent => {
-            Err(Failure::new(
-                Kind::Refused,
-                format!(
-                    "the store says that it holds other bytes: CRC-32 expected {sent}, got {told}; delete that object"
-                ),
-            ))
+            let text = format!("the store says that it holds other bytes: CRC-32 expected {sent}, got {told}");
+            Err(Failure::new(Kind::Altered, text))
         }
         _ => Ok(()),
     }

@@ -23,6 +23,22 @@ impl Shared {
         Ok(())
     }
 
+    /// If our own object came to hold other bytes, removes it: later runs would take it for what its key says.
+    pub async fn clear_altered(&self, key: &str, failure: Failure) -> Failure {
+        if failure.kind != Kind::Altered {
+            return failure;
+        }
+        let left = std::sync::Mutex::new(vec![self.full(key)]);
+        let advice = match self.layers.clear_up(|_| self.delete_batch(&left)).await {
+            Ok(()) => "it was deleted",
+            Err(why) => {
+                tracing::warn!("{}", self.error_at(Action::Delete, self.place(key), why));
+                "delete that object"
+            }
+        };
+        Failure { text: format!("{}; {advice}", failure.text), ..failure }
+    }
+
     /// One DeleteObjects of what is left. What a server could not delete now is left for the next attempt.
     async fn delete_batch(&self, left: &std::sync::Mutex<Vec<String>>) -> Result<(), Failure> {
         let lock = || left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -101,6 +101,8 @@ pub enum Kind {
     Full,
     /// The server's certificate is not trusted.
     Certificate,
+    /// What was stored came to be, with other bytes than those that were sent.
+    Altered,
     /// The run is to end.
     Stopped,
     /// Anything else that the server refused.

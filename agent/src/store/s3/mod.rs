@@ -291,7 +291,7 @@ impl Known<'_> {
             Kind::Precondition => {
                 "somebody changed the object meanwhile, and objects of a repository never change".to_owned()
             }
-            Kind::NotFound | Kind::Range | Kind::Refused | Kind::Full | Kind::Stopped => String::new(),
+            Kind::NotFound | Kind::Range | Kind::Refused | Kind::Altered | Kind::Full | Kind::Stopped => String::new(),
         }
     }
 }

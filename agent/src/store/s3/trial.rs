@@ -57,7 +57,7 @@ impl S3 {
         let body = Payload::new(vec!["other bytes than the sum says".into()]);
         let mark = Mark::new(body.length(), !body.crc32());
         match shared.put(&key, &body, &mark, false).await.map_err(|failure| (failure.kind, failure)) {
-            Err((Kind::Garbled | Kind::Refused, _)) => {
+            Err((Kind::Garbled | Kind::Refused | Kind::Altered, _)) => {
                 trials.add(WHAT, Verdict::Good, "bytes that do not have their CRC-32 are refused");
             }
             Err((_, failure)) => {

@@ -239,7 +239,7 @@ impl S3Upload {
             Err(failure) => {
                 // If it was done after all, there is nothing left to give up, and the object stays.
                 shared.give_up(key, &id).await;
-                Err(self.error(failure))
+                Err(self.error(shared.clear_altered(key, failure).await))
             }
         }
     }
