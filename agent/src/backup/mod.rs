@@ -117,7 +117,7 @@ impl Job {
         let notes: Vec<_> = roots.iter().map(|root| root.as_ref().map(note)).collect();
         let progress = Arc::<Progress>::default();
         let signals = progress::stop_on_signals(progress.clone())?;
-        destinations.all().iter().for_each(|to| to.store.heed(&progress.stop_signal()));
+        let stops = destinations.heed(progress.stop_signal());
         let mut attempt = 1;
         let outcome = loop {
             let list_existing = |number: usize| {
@@ -135,6 +135,7 @@ impl Job {
             }
         };
         signals.abort();
+        stops.abort();
         let manifests: Vec<Option<Manifest>> = outcome?;
         for (note, _) in notes.into_iter().zip(&manifests).filter(|(_, manifest)| manifest.is_some()) {
             note.into_iter().for_each(UnfinishedNote::clear);

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use futures::future::join_all;
+use tokio::task::JoinHandle;
 
+use crate::progress::StopSignal;
 use crate::store::Store;
 
 /// A repository of a run.
@@ -15,12 +17,16 @@ pub struct Destination {
     /// Where it lies.
     pub store: Arc<dyn Store>,
     is_out: AtomicBool,
+    /// What is under way there need not go on: the run is stopped, or the repository is out of it.
+    stop: StopSignal,
     failure: Mutex<Option<anyhow::Error>>,
 }
 
 impl Destination {
     fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, is_out: AtomicBool::new(false), failure: Mutex::default() }
+        let stop = StopSignal::default();
+        store.heed(&stop);
+        Self { store, is_out: AtomicBool::new(false), stop, failure: Mutex::default() }
     }
 
     /// True until it fails.
@@ -37,6 +43,8 @@ impl Destination {
                 let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
                 if !self.is_out.swap(true, Ordering::Relaxed) {
                     *failure = Some(error);
+                    // A server that swallows packets would hold the others for minutes.
+                    self.stop.give("this repository has failed".to_owned());
                 }
                 None
             }
@@ -52,6 +60,16 @@ impl Destinations {
     /// A run to these stores.
     pub fn new(stores: Vec<Arc<dyn Store>>) -> Self {
         Self(stores.into_iter().map(Destination::new).collect())
+    }
+
+    /// Until the task is aborted, whatever takes long in any repository ends soon after this signal. After the first
+    /// failure of its own it does so anyway.
+    pub fn heed(&self, stop: StopSignal) -> JoinHandle<()> {
+        let all = self.clone();
+        tokio::spawn(async move {
+            let reason = stop.given().await;
+            all.0.iter().for_each(|destination| destination.stop.give(reason.clone()));
+        })
     }
 
     /// All of them.
