@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 
-use helenus_sstable::Error;
 use helenus_sstable::cql::wire::hex;
 use helenus_sstable::lookup::Located;
 use helenus_sstable::scan::Scan;
 use helenus_sstable::window::ReadError;
+use helenus_sstable::{Error, Kind};
 
 use super::{Dumped, Request};
 use crate::sstable::{Bytes, Rows};
@@ -29,6 +29,8 @@ pub fn starts(rows: &Rows, request: &Request, dumped: &mut Dumped) -> io::Result
     match found {
         Ok(starts) => Ok(Some(starts.into_iter().collect())),
         Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // An index that cannot be asked for keys is none that lies.
+        Err(ReadError::Format(error)) if error.kind == Kind::Unsupported => Ok(None),
         Err(error) => {
             dumped.index = Some(error);
             Ok(None)
