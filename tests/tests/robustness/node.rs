@@ -71,7 +71,10 @@ impl Small {
 
     /// `restore latest` into a directory.
     pub fn restore(&self, to: &Path) -> Vec<OsString> {
-        helenus_tests::args!["restore", "latest", "--repository", self.repository.root, "--to-dir", to].to_vec()
+        // Another test's Cassandra may just be starting, and nobody can tell on which directories.
+        let stopped = "--cassandra-is-stopped";
+        helenus_tests::args!["restore", "latest", "--repository", self.repository.root, "--to-dir", to, stopped]
+            .to_vec()
     }
 
     /// The folder with both data directories.
