@@ -10,14 +10,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use helenus_sstable::component::Component;
-use helenus_sstable::descriptor::FileName;
 use helenus_sstable::statistics::Statistics;
 use helenus_sstable::statistics::stats::Stats;
 use jiff::Timestamp;
 
-use crate::inspect::HELD_TOTAL_BYTES_MAX;
+use super::statistics;
 use crate::schema::GC_GRACE_SECONDS;
 
 /// More tables than this are counted, and not named.
@@ -55,25 +52,10 @@ pub fn remembered(
 ) -> anyhow::Result<Option<String>> {
     let mut sstables = 0;
     for directory in directories {
-        let entries = match std::fs::read_dir(&directory) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries.with_context(|| directory.display().to_string())?,
-        };
-        for entry in entries {
-            let entry = entry.with_context(|| directory.display().to_string())?;
-            let name = entry.file_name();
-            let Some(Ok(FileName { descriptor, component: Component::Statistics })) =
-                name.to_str().map(FileName::parse)
-            else {
-                continue;
-            };
+        for (path, version) in statistics::files(&directory)? {
             // What is damaged says nothing; it goes aside like the others.
-            if entry.metadata().is_ok_and(|metadata| metadata.len() > HELD_TOTAL_BYTES_MAX) {
-                continue;
-            }
-            let Ok(bytes) = std::fs::read(entry.path()) else { continue };
-            let statistics = Statistics::parse(&bytes, descriptor.version).ok();
-            let stats = statistics.and_then(|statistics| statistics.stats);
+            let Ok(bytes) = std::fs::read(path) else { continue };
+            let stats = Statistics::parse(&bytes, version).ok().and_then(|statistics| statistics.stats);
             sstables += u64::from(stats.is_some_and(|stats| has_deletions_after(&stats, started)));
         }
     }

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use helenus_sstable::component::Component;
-use helenus_sstable::descriptor::FileName;
 use helenus_sstable::statistics::Statistics;
 use helenus_sstable::statistics::header::Header;
 
 use super::journal::{JournalTable, Shelf, Workspace};
-use crate::inspect::HELD_TOTAL_BYTES_MAX;
+use super::statistics;
 
 /// What the SSTables of a table say of its columns.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,24 +40,10 @@ pub fn check(workspace: &Workspace, table: &JournalTable) -> anyhow::Result<()> 
 
 impl Shape {
     fn read(&mut self, directory: &Path) -> anyhow::Result<()> {
-        let entries = match std::fs::read_dir(directory) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.with_context(|| directory.display().to_string())?,
-        };
-        for entry in entries {
-            let entry = entry.with_context(|| directory.display().to_string())?;
-            let name = entry.file_name();
-            let Some(Ok(FileName { descriptor, component: Component::Statistics })) =
-                name.to_str().map(FileName::parse)
-            else {
-                continue;
-            };
+        for (path, version) in statistics::files(directory)? {
+            let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
             // One that is damaged tells nothing; it is met again where its SSTable is read.
-            if entry.metadata().is_ok_and(|metadata| metadata.len() > HELD_TOTAL_BYTES_MAX) {
-                continue;
-            }
-            let bytes = std::fs::read(entry.path()).with_context(|| entry.path().display().to_string())?;
-            if let Some(header) = Statistics::parse(&bytes, descriptor.version).ok().and_then(|found| found.header) {
+            if let Some(header) = Statistics::parse(&bytes, version).ok().and_then(|found| found.header) {
                 self.add(header);
             }
         }

@@ -30,5 +30,6 @@ pub mod reset;
 pub mod resolve;
 pub mod reuse;
 pub mod rules;
+mod statistics;
 
 pub use plan::Plan;
